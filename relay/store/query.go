@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import "time"
+
+// MessageQuery selects messages. Zero fields do not select.
+type MessageQuery struct {
+	Source  string
+	Type    string
+	EventID string
+	Tenant  string
+
+	// From and To bound ReceivedAt: From is included, To is not.
+	From time.Time
+	To   time.Time
+
+	// Before, when set, selects only messages with a smaller id: the id of the
+	// last message of a page asks for the next one.
+	Before MessageID
+
+	// Limit is the size of a page; at least 1.
+	Limit int
+}
+
+// DeliveryQuery selects deliveries. Zero fields do not select.
+type DeliveryQuery struct {
+	Destination string
+	State       State
+
+	// From and To bound the time in the message's id: From is included, To is not.
+	From time.Time
+	To   time.Time
+
+	// After, when set, selects only deliveries with a larger id: the id of the last
+	// delivery of a page asks for the next one.
+	After DeliveryID
+
+	// Limit is the size of a page; at least 1.
+	Limit int
+}
+
+// Books count the deliveries of one destination since the store was made. At
+// any time Made = Delivered + Dead + Open + Canceled + Deleted.
+type Books struct {
+	// Made counts all deliveries ever made.
+	Made uint64
+	// Delivered, Dead and Canceled count those that are in that state or were when
+	// they were purged.
+	Delivered uint64
+	Dead      uint64
+	Canceled  uint64
+	// Open counts those that are pending, leased or waiting.
+	Open uint64
+	// Deleted counts those that a named operator action removed.
+	Deleted uint64
+}
+
+// Balanced reports whether the books add up.
+func (b Books) Balanced() bool {
+	return b.Made == b.Delivered+b.Dead+b.Open+b.Canceled+b.Deleted
+}
+
+// Health is how a store is.
+type Health struct {
+	// Err is nil for a store that works, and wraps ErrFailed or ErrClosed for one
+	// that does not.
+	Err error
+
+	// Location is where the data is, without any credentials.
+	Location string
+
+	// Durable says that a commit survives the loss of power as far as the disk
+	// honours its flush.
+	Durable bool
+
+	// FreeBytes is the space left for the store, 0 where it can not be told.
+	FreeBytes uint64
+
+	// UsedBytes is the space the store takes, 0 where it can not be told.
+	UsedBytes uint64
+}
+
+// Caps say what a store can do beyond the contract.
+type Caps struct {
+	// ExactExpiry says that a dedupe key ends with its window and not up to a day
+	// later.
+	ExactExpiry bool
+
+	// Shared says that several processes may use the store at once. Leases then
+	// outlive the process that holds them, and must be extended in time.
+	Shared bool
+}

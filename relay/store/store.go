@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps messages, deliveries, attempts, dedupe keys and entities.
+//
+// All methods may be called by any number of goroutines at once. None keeps a
+// reference to what it was given after it has returned, and what it returns
+// belongs to the caller. Writing methods do not obey the cancellation of their
+// context once they have begun to commit: the outcome of a commit is always
+// reported as it was. After ErrFailed every method but Close, Health and Caps
+// returns an error that wraps ErrFailed.
+type Store interface {
+	// Accept stores a batch of messages with their dedupe keys and deliveries in
+	// one atomic and durable commit, and returns an answer for each in order. It
+	// returns only when the commit is on stable storage, and so is every earlier
+	// commit that a duplicate's answer rests on. On an error nothing of the batch
+	// was accepted, unless the error wraps ErrFailed: then it is unknown.
+	//
+	// Of two acceptances with one key in one batch the later is the duplicate.
+	Accept(ctx context.Context, batch []Acceptance) ([]Accepted, error)
+
+	// Claim leases deliveries of one destination that are due and held by nobody,
+	// and raises their epoch. It need not be durable: a claim that a crash undoes
+	// leaves a delivery that can be claimed again.
+	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
+
+	// Extend moves the end of leases to d from now. It returns the leases that
+	// were lost.
+	Extend(ctx context.Context, leases []Lease, d time.Duration) (lost []Lease, err error)
+
+	// Finish ends leases, each fenced by its epoch, in one atomic and durable
+	// commit, and returns an answer for each in order.
+	Finish(ctx context.Context, batch []Finish) ([]Finished, error)
+
+	// Redrive makes a dead delivery pending under a new generation. It returns
+	// ErrNotFound or ErrState.
+	Redrive(ctx context.Context, id DeliveryID) (Delivery, error)
+
+	// Replay makes a new pending delivery of a stored message to a destination,
+	// which replays the last one it had there. It returns ErrNotFound.
+	Replay(ctx context.Context, id MessageID, destination string) (Delivery, error)
+
+	// Cancel ends an open delivery, fencing off whoever holds it. It returns
+	// ErrNotFound or ErrState.
+	Cancel(ctx context.Context, id DeliveryID) (Delivery, error)
+
+	// Delete removes a message with its deliveries, open or not, and its attempts;
+	// the dedupe key stays. It returns ErrNotFound.
+	Delete(ctx context.Context, id MessageID) error
+
+	// Message returns a message. It returns ErrNotFound, or an error that wraps
+	// ErrCorrupt.
+	Message(ctx context.Context, id MessageID) (*Message, error)
+
+	// Deliveries returns the deliveries of a message by number. It returns
+	// ErrNotFound where the message is unknown.
+	Deliveries(ctx context.Context, id MessageID) ([]Delivery, error)
+
+	// Attempts returns the recorded attempts of a delivery, oldest first.
+	Attempts(ctx context.Context, id DeliveryID) ([]Attempt, error)
+
+	// ListMessages returns messages without their bodies, newest first.
+	ListMessages(ctx context.Context, q MessageQuery) ([]Message, error)
+
+	// ListDeliveries returns deliveries by id, oldest first.
+	ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error)
+
+	// Books returns the books of every destination that ever had a delivery.
+	Books(ctx context.Context) (map[string]Books, error)
+
+	// Purge removes what has outlived its time. It never removes an open delivery
+	// nor its message.
+	Purge(ctx context.Context, req PurgeRequest) (Purged, error)
+
+	Entities
+
+	// Health tells how the store is. It never blocks on the disk.
+	Health() Health
+
+	// Caps tells what the store can do.
+	Caps() Caps
+
+	// Close ends the store's background work and gives its files or connections
+	// back. Leases that it holds only in memory end with it.
+	Close() error
+}

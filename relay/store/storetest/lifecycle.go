@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+var lifecycleChecks = []check{
+	{"is_healthy_while_open", checkHealthy},
+	{"answers_nothing_after_close", checkClosed},
+	{"can_be_closed_twice", checkClosedTwice},
+	{"can_be_closed_while_in_use", checkClosedInUse},
+}
+
+func checkHealthy(x *fixture) {
+	h := x.store.Health()
+	same(x, "error", h.Err, nil)
+	same(x, "location is told", h.Location != "", true)
+	x.accept(x.acceptance("a"))
+	same(x, "error", x.store.Health().Err, nil)
+}
+
+// operations calls every method of a store that can fail.
+func operations(ctx context.Context, s store.Store, x *fixture) map[string]error {
+	d := store.DeliveryID{Message: x.ids.next(), N: 1}
+	failed := make(map[string]error)
+	_, failed["Accept"] = s.Accept(ctx, []store.Acceptance{x.acceptance("a")})
+	_, failed["Claim"] = s.Claim(ctx, store.ClaimRequest{Destination: "a", Limit: 1, Lease: lease})
+	_, failed["Extend"] = s.Extend(ctx, []store.Lease{{Delivery: d, Epoch: 1}}, lease)
+	_, failed["Finish"] = s.Finish(ctx, []store.Finish{{Lease: store.Lease{Delivery: d, Epoch: 1}, State: store.Delivered}})
+	_, failed["Redrive"] = s.Redrive(ctx, d)
+	_, failed["Replay"] = s.Replay(ctx, d.Message, "a")
+	_, failed["Cancel"] = s.Cancel(ctx, d)
+	failed["Delete"] = s.Delete(ctx, d.Message)
+	_, failed["Message"] = s.Message(ctx, d.Message)
+	_, failed["Deliveries"] = s.Deliveries(ctx, d.Message)
+	_, failed["Attempts"] = s.Attempts(ctx, d)
+	_, failed["ListMessages"] = s.ListMessages(ctx, store.MessageQuery{Limit: 1})
+	_, failed["ListDeliveries"] = s.ListDeliveries(ctx, store.DeliveryQuery{Limit: 1})
+	_, failed["Books"] = s.Books(ctx)
+	_, failed["Purge"] = s.Purge(ctx, store.PurgeRequest{})
+	failed["PutEntity"] = s.PutEntity(ctx, &store.Tenant{ID: "one"})
+	_, failed["Entity"] = s.Entity(ctx, store.EntityKey{Kind: store.KindTenant, ID: "one"})
+	_, failed["ListEntities"] = s.ListEntities(ctx, store.EntityQuery{Kind: store.KindTenant, Limit: 1})
+	failed["DeleteEntity"] = s.DeleteEntity(ctx, store.EntityKey{Kind: store.KindTenant, ID: "one"})
+	return failed
+}
+
+func checkClosed(x *fixture) {
+	x.accept(x.acceptance("a"))
+	caps := x.store.Caps()
+	if err := x.store.Close(); err != nil {
+		x.Fatalf("Close: %v", err)
+	}
+	for method, err := range operations(x.Context(), x.store, x) {
+		wants(x, method+" after Close", err, store.ErrClosed)
+	}
+	wants(x, "Health after Close", x.store.Health().Err, store.ErrClosed)
+	same(x, "caps after Close", x.store.Caps(), caps)
+}
+
+func checkClosedTwice(x *fixture) {
+	if err := x.store.Close(); err != nil {
+		x.Fatalf("Close: %v", err)
+	}
+	if err := x.store.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
+		x.Fatalf("second Close: %v, want none or one that wraps %q", err, store.ErrClosed)
+	}
+}
+
+func checkClosedInUse(x *fixture) {
+	var working sync.WaitGroup
+	working.Add(workers)
+	x.together(func(worker int) {
+		if worker == 0 {
+			working.Done()
+			working.Wait()
+			if err := x.store.Close(); err != nil {
+				x.Errorf("Close: %v", err)
+			}
+			return
+		}
+		for i := 0; ; i++ {
+			a := x.keyed(fmt.Sprint(worker, i), "a")
+			_, err := x.store.Accept(x.Context(), []store.Acceptance{a})
+			if i == 0 {
+				working.Done()
+			}
+			if errors.Is(err, store.ErrClosed) {
+				return
+			}
+			if err != nil {
+				x.Errorf("Accept: %v", err)
+				return
+			}
+			x.store.Health()
+		}
+	})
+}
