@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// Claim leases deliveries of one destination that are due and held by nobody. It
+// writes nothing.
+func (s *Store) Claim(ctx context.Context, req store.ClaimRequest) (store.Claimed, error) {
+	const doing = "claiming"
+	end, err := s.begin(doing)
+	if err != nil {
+		return store.Claimed{}, err
+	}
+	defer end()
+	if req.Limit < 1 {
+		return store.Claimed{}, fmt.Errorf("claiming: limit %d: %w", req.Limit, store.ErrInvalid)
+	}
+	claimed, last, err := s.lease(ctx, &req)
+	if err == nil && len(claimed.Deliveries) > 0 {
+		// A delivery can be read before it is durable. It may not be sent before
+		// that: a crash would lose a message that the destination has seen, and the
+		// sender's retry would become another one.
+		err = last.wait()
+	}
+	if err := s.answer(doing, err); err != nil {
+		return store.Claimed{}, err
+	}
+	return claimed, nil
+}
+
+// lease claims in the writer's place, and returns the last commit that what was
+// claimed may rest on.
+func (s *Store) lease(ctx context.Context, req *store.ClaimRequest) (store.Claimed, *commit, error) {
+	if err := s.lock(ctx); err != nil {
+		return store.Claimed{}, nil, err
+	}
+	defer s.unlock()
+	claimed, err := s.claim(req)
+	return claimed, s.last, err
+}
+
+func (s *Store) claim(req *store.ClaimRequest) (store.Claimed, error) {
+	now := s.now()
+	sc, err := s.scan(req.Destination)
+	if err != nil {
+		return store.Claimed{}, err
+	}
+	defer sc.close()
+	var claimed store.Claimed
+	for {
+		d, err := sc.first()
+		if err != nil {
+			return store.Claimed{}, err
+		}
+		if d == nil {
+			break
+		}
+		if at := claimable(d); at.After(now) {
+			claimed.Next = s.clock.timer(at)
+			break
+		}
+		if len(claimed.Deliveries) == req.Limit {
+			claimed.More = true
+			break
+		}
+		s.grant(d, now.Add(req.Lease))
+		s.keep(d)
+		claimed.Deliveries = append(claimed.Deliveries, *d)
+	}
+	return claimed, nil
+}
+
+// scan walks the open deliveries of a destination in the order in which they
+// are claimed: those on disk and those in memory.
+type scan struct {
+	s     *Store
+	queue *queue
+	due   *pebble.Iterator
+	rows  *pebble.Iterator
+	end   []byte          // behind all due keys of the destination
+	next  *store.Delivery // the first on disk that is not in memory
+}
+
+func (s *Store) scan(destination string) (*scan, error) {
+	q := s.queue(destination)
+	end := after(appendDuePrefix(nil, destination))
+	due, err := s.db.NewIter(&pebble.IterOptions{LowerBound: q.from, UpperBound: end, KeyTypes: pebble.IterKeyTypePointsOnly})
+	if err != nil {
+		return nil, err
+	}
+	due.First()
+	return &scan{s: s, queue: q, due: due, end: end}, nil
+}
+
+func (sc *scan) close() {
+	_ = sc.due.Close()
+	if sc.rows != nil {
+		_ = sc.rows.Close()
+	}
+}
+
+// first returns the first delivery to be claimed, or nil. When the caller has
+// changed it, the next call returns the one after it.
+func (sc *scan) first() (*store.Delivery, error) {
+	if err := sc.advance(); err != nil {
+		return nil, err
+	}
+	d := sc.next
+	if len(sc.queue.heap) > 0 {
+		if k := sc.queue.heap[0]; d == nil || compareClaims(&k.Delivery, d) < 0 {
+			first := k.Delivery
+			return &first, nil
+		}
+	}
+	return d, nil
+}
+
+// advance goes to the first delivery on disk that is not in memory, and moves
+// the beginning of later scans there.
+func (sc *scan) advance() error {
+	for ; sc.due.Valid(); sc.due.Next() {
+		id := parseDelivery(sc.due.Key())
+		if _, ok := sc.s.kept[id]; ok {
+			continue
+		}
+		if sc.next != nil && sc.next.ID == id {
+			return nil
+		}
+		sc.queue.from = append([]byte(nil), sc.due.Key()...)
+		d, err := sc.row(id, parseDue(sc.due.Key()))
+		sc.next = d
+		return err
+	}
+	sc.next = nil
+	if err := sc.due.Error(); err != nil {
+		return err
+	}
+	sc.queue.from = sc.end
+	return nil
+}
+
+// row reads the delivery that a due key speaks of.
+func (sc *scan) row(id store.DeliveryID, at time.Time) (*store.Delivery, error) {
+	if sc.rows == nil {
+		it, err := sc.s.iterate([]byte{spaceDelivery})
+		if err != nil {
+			return nil, err
+		}
+		sc.rows = it
+	}
+	if key := appendDeliveryKey(nil, id); !sc.rows.SeekGE(key) || string(sc.rows.Key()) != string(key) {
+		return nil, fmt.Errorf("delivery %s is due and does not exist: %w", id, firstError(sc.rows.Error(), store.ErrCorrupt))
+	}
+	d, err := decodeDelivery(id, sc.rows.Value())
+	if err != nil {
+		return nil, err
+	}
+	if !d.State.Open() || !d.DueAt.Equal(at) {
+		return nil, fmt.Errorf("delivery %s is not due as its key says: %w", id, store.ErrCorrupt)
+	}
+	return &d, nil
+}

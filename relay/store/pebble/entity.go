@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// PutEntity stores an entity.
+func (s *Store) PutEntity(ctx context.Context, e store.Entity) error {
+	key := e.Key()
+	doing := "putting " + string(key.Kind)
+	end, err := s.begin(doing)
+	if err != nil {
+		return err
+	}
+	defer end()
+	before := *e.Meta()
+	err = s.write(ctx, func(t *txn) error { return t.putEntity(e) })
+	if err != nil {
+		*e.Meta() = before
+	}
+	return s.wrap(doing, err)
+}
+
+func (t *txn) putEntity(e store.Entity) error {
+	key := e.Key()
+	if key.ID == "" {
+		return fmt.Errorf("no id: %w", store.ErrInvalid)
+	}
+	meta := store.EntityMeta{CreatedAt: t.now}
+	switch old, err := t.s.entity(key); {
+	case err == nil:
+		meta = *old.Meta()
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	if e.Meta().Revision != meta.Revision {
+		return fmt.Errorf("%q: %w", key.ID, store.ErrConflict)
+	}
+	meta.Revision++
+	meta.UpdatedAt = t.now
+	*e.Meta() = meta
+	b, err := appendEntityRecord(nil, e)
+	if err != nil {
+		return err
+	}
+	return t.batch.Set(appendEntityKey(nil, key), b, nil)
+}
+
+// Entity returns an entity.
+func (s *Store) Entity(_ context.Context, key store.EntityKey) (store.Entity, error) {
+	doing := "reading " + string(key.Kind)
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	e, err := s.entity(key)
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (s *Store) entity(key store.EntityKey) (store.Entity, error) {
+	b, done, err := s.db.Get(appendEntityKey(nil, key))
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", key.ID, explainRead(err))
+	}
+	defer done.Close()
+	return decodeEntity(key.Kind, b)
+}
+
+// ListEntities returns entities by id.
+func (s *Store) ListEntities(_ context.Context, q store.EntityQuery) ([]store.Entity, error) {
+	const doing = "listing entities"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if q.Limit < 1 {
+		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
+	}
+	found, err := s.listEntities(&q)
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func (s *Store) listEntities(q *store.EntityQuery) ([]store.Entity, error) {
+	prefix := appendEntityPrefix(nil, q.Kind, q.Tenant)
+	it, err := s.iterate(prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	var found []store.Entity
+	from := append(prefix[:len(prefix):len(prefix)], q.After...)
+	if q.After != "" {
+		from = append(from, 0)
+	}
+	for valid := it.SeekGE(from); valid && len(found) < q.Limit; valid = it.Next() {
+		e, err := decodeEntity(q.Kind, it.Value())
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, e)
+	}
+	return found, it.Error()
+}
+
+// DeleteEntity removes an entity.
+func (s *Store) DeleteEntity(ctx context.Context, key store.EntityKey) error {
+	doing := "deleting " + string(key.Kind)
+	end, err := s.begin(doing)
+	if err != nil {
+		return err
+	}
+	defer end()
+	err = s.write(ctx, func(t *txn) error {
+		k := appendEntityKey(nil, key)
+		_, done, err := s.db.Get(k)
+		if errors.Is(err, pebble.ErrNotFound) {
+			return fmt.Errorf("%q: %w", key.ID, store.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		_ = done.Close()
+		return t.batch.Delete(k, nil)
+	})
+	return s.wrap(doing, err)
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// syncing is the one operation that is never tried again.
+const syncing = "syncing"
+
+// fullPause is how long a write waits on a full disk before it is tried again.
+const fullPause = 250 * time.Millisecond
+
+// fence stands between Pebble and the file system.
+//
+// Pebble answers an error of its write-ahead log or its manifest with the end of
+// the process, in one place by a panic that nobody can recover from. So once the
+// store is open the fence does not let it see one: the store fails, which
+// releases all callers, and the goroutine that met the error stays here for
+// ever. A full disk is no such error: the write is tried again until there is
+// space. An error of fsync always is one: what it lost is not known.
+//
+// When a failed store is closed and Pebble does not end in time, the fence is
+// cut: nothing that is left of it reaches the disk, so that the directory can be
+// opened again.
+type fence struct {
+	vfs.FS
+	armed   atomic.Bool // the store is open
+	closing atomic.Bool // nobody waits for space any more
+	severed atomic.Bool
+	busy    atomic.Int64 // calls that are changing the disk now
+	fail    func(error)
+
+	mu   sync.Mutex
+	lock io.Closer
+}
+
+func newFence(fs vfs.FS, fail func(error)) *fence { return &fence{FS: fs, fail: fail} }
+
+// Unwrap returns the file system behind the fence.
+func (f *fence) Unwrap() vfs.FS { return f.FS }
+
+// isTable reports whether a file is one that Pebble can write anew from what it
+// has elsewhere.
+func isTable(name string) bool {
+	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
+
+// change carries out an operation that changes the disk.
+func (f *fence) change(doing, name string, op func() error) error {
+	for {
+		if f.severed.Load() {
+			park()
+		}
+		f.busy.Add(1)
+		err := op()
+		f.busy.Add(-1)
+		if err == nil || !f.armed.Load() || errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if errors.Is(err, syscall.ENOSPC) && doing != syncing && !f.closing.Load() {
+			time.Sleep(fullPause)
+			continue
+		}
+		f.fail(fmt.Errorf("%s %s: %w", doing, name, err))
+		if !isTable(name) {
+			park()
+		}
+		time.Sleep(fullPause) // Pebble tries again at once, and for ever.
+		return err
+	}
+}
+
+// park never returns.
+func park() { select {} }
+
+// Create creates a file.
+func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.open("creating", name, func() (vfs.File, error) { return f.FS.Create(name, category) })
+}
+
+// OpenReadWrite opens a file for writing.
+func (f *fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return f.open("opening", name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, category, opts...) })
+}
+
+// ReuseForWrite renames a file and opens it for writing.
+func (f *fence) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.open("reusing", to, func() (vfs.File, error) { return f.FS.ReuseForWrite(from, to, category) })
+}
+
+// OpenDir opens a directory, to sync it.
+func (f *fence) OpenDir(name string) (vfs.File, error) {
+	return f.open("opening", name, func() (vfs.File, error) { return f.FS.OpenDir(name) })
+}
+
+func (f *fence) open(doing, name string, op func() (vfs.File, error)) (vfs.File, error) {
+	var file vfs.File
+	err := f.change(doing, name, func() (err error) {
+		file, err = op()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &fencedFile{File: file, fence: f, name: name}, nil
+}
+
+// Link makes a hard link.
+func (f *fence) Link(from, to string) error {
+	return f.change("linking", to, func() error { return f.FS.Link(from, to) })
+}
+
+// Rename renames a file.
+func (f *fence) Rename(from, to string) error {
+	return f.change("renaming", to, func() error { return f.FS.Rename(from, to) })
+}
+
+// Remove removes a file. That it can not be removed loses nothing.
+func (f *fence) Remove(name string) error {
+	if f.severed.Load() {
+		park()
+	}
+	f.busy.Add(1)
+	defer f.busy.Add(-1)
+	return f.FS.Remove(name)
+}
+
+// Lock locks a file. The lock ends when it is closed or when the fence is cut.
+func (f *fence) Lock(name string) (io.Closer, error) {
+	lock, err := f.FS.Lock(name)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lock = lock
+	return closer(f.unlock), nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// unlock gives the lock back, once.
+func (f *fence) unlock() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lock == nil {
+		return nil
+	}
+	err := f.lock.Close()
+	f.lock = nil
+	return err
+}
+
+// sever cuts the fence. It gives the lock back if no call is left that could
+// still change the disk, and reports whether it did.
+func (f *fence) sever(wait time.Duration) bool {
+	f.severed.Store(true)
+	for deadline := time.Now().Add(wait); f.busy.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return f.unlock() == nil
+}
+
+// fencedFile is a file that was opened for writing.
+type fencedFile struct {
+	vfs.File
+	fence *fence
+	name  string
+}
+
+// Write writes all of p. On a full disk it goes on where it was stopped.
+func (f *fencedFile) Write(p []byte) (int, error) {
+	done := 0
+	err := f.fence.change("writing", f.name, func() error {
+		n, err := f.File.Write(p[done:])
+		done += n
+		return err
+	})
+	return done, err
+}
+
+// WriteAt writes all of p at an offset.
+func (f *fencedFile) WriteAt(p []byte, off int64) (int, error) {
+	done := 0
+	err := f.fence.change("writing", f.name, func() error {
+		n, err := f.File.WriteAt(p[done:], off+int64(done))
+		done += n
+		return err
+	})
+	return done, err
+}
+
+// Sync makes the file durable.
+func (f *fencedFile) Sync() error { return f.fence.change(syncing, f.name, f.File.Sync) }
+
+// SyncData makes the file's data durable.
+func (f *fencedFile) SyncData() error { return f.fence.change(syncing, f.name, f.File.SyncData) }
+
+// SyncTo starts to make the file's data durable.
+func (f *fencedFile) SyncTo(length int64) (bool, error) {
+	var full bool
+	err := f.fence.change(syncing, f.name, func() (err error) {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// Close closes the file.
+func (f *fencedFile) Close() error { return f.fence.change("closing", f.name, f.File.Close) }

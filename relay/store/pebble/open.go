@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// Options configure a Store. The zero value is a good choice.
+type Options struct {
+	// Logger is where the store logs to. The default logs nothing.
+	Logger *zap.Logger
+
+	// Now is the store's clock. The default is the wall clock's time of Open, and
+	// monotonic from there.
+	Now func() time.Time
+
+	// FS is the file system. The default is the operating system's.
+	FS vfs.FS
+
+	// LockWait is how long Open waits for another process to give the store back.
+	// The default is 10 s, negative does not wait.
+	LockWait time.Duration
+
+	// MemTableSize bounds a memtable in bytes, of which up to three exist under
+	// load. The default is 16 MiB.
+	MemTableSize uint64
+
+	// CacheSize bounds the cache of blocks in bytes. The default is 8 MiB.
+	CacheSize int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.LockWait == 0 {
+		o.LockWait = 10 * time.Second
+	}
+	if o.MemTableSize == 0 {
+		o.MemTableSize = 16 << 20
+	}
+	if o.CacheSize == 0 {
+		o.CacheSize = 8 << 20
+	}
+	return o
+}
+
+// Open opens the store in a directory, which is made if it does not exist. It
+// returns an error that wraps ErrLocked where another process has it open, and
+// ErrFormat where another version has written it.
+func Open(dir string, opts Options) (*Store, error) {
+	s, err := open(dir, opts.withDefaults())
+	if err != nil {
+		return nil, fmt.Errorf("opening store: %w", err)
+	}
+	return s, nil
+}
+
+func open(dir string, opts Options) (*Store, error) {
+	if opts.FS == vfs.Default {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, err
+		}
+		dir = abs
+	}
+	s := &Store{
+		dir:     dir,
+		opts:    opts,
+		clock:   newClock(opts.Now),
+		logger:  opts.Logger,
+		failure: newFailure(opts.Logger),
+		writer:  make(chan struct{}, 1),
+		books:   make(map[string]*store.Books),
+		queues:  make(map[string]*queue),
+		kept:    make(map[store.DeliveryID]*kept),
+		reclaim: make(chan stretch, 1),
+	}
+	s.ops.idle = make(chan struct{})
+	s.fence = newFence(opts.FS, s.failure.fail)
+	if err := makeDir(dir, s.fence); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir, s.fence, opts.LockWait, s.now())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openDB(lock); err != nil {
+		s.fence.sever(failedWait)
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		_ = s.db.Close()
+		_ = s.fence.unlock()
+		return nil, err
+	}
+	s.fence.armed.Store(true)
+	s.startBackground()
+	return s, nil
+}
+
+func (s *Store) startBackground() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.sample()
+	s.background.Go(func() { s.sampleSpace(ctx) })
+	s.background.Go(func() { s.reclaimSpace(ctx) })
+}
+
+// openDB opens Pebble. An error that it holds to be fatal leaves its goroutine
+// behind.
+func (s *Store) openDB(lock *pebble.Lock) error {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := pebble.Open(s.dir, s.dbOptions(lock))
+		done <- opened{db, err}
+	}()
+	select {
+	case o := <-done:
+		s.db = o.db
+		return s.explainOpen(o.err)
+	case <-s.failure.ch:
+		return s.explainOpen(s.failure.err())
+	}
+}
+
+func (s *Store) explainOpen(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pebble.ErrCorruption):
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	default:
+		return explain(s.dir, err)
+	}
+}
+
+// pebbleFormat is the format of Pebble's own files. A newer one can not be read
+// by an older Pebble.
+const pebbleFormat = pebble.FormatValueSeparation
+
+// separation keeps messages in files of their own, to which the tables refer, so
+// that a compaction does not copy them. It saves a quarter of the CPU time and
+// most of what compactions write; CockroachDB runs with it by default.
+func separation() pebble.ValueSeparationPolicy {
+	return pebble.ValueSeparationPolicy{
+		Enabled:               true,
+		MinimumSize:           256,
+		MaxBlobReferenceDepth: 10,
+		RewriteMinimumAge:     0, // what a purge leaves is old
+		TargetGarbageRatio:    0.3,
+	}
+}
+
+// dbOptions returns how Pebble is set up: small, as it shares a machine with
+// what it serves.
+func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
+	log := &logger{zap: s.logger, failure: s.failure}
+	o := &pebble.Options{
+		FS:                          s.fence,
+		Lock:                        lock,
+		Logger:                      log,
+		EventListener:               log.listener(),
+		FormatMajorVersion:          pebbleFormat,
+		CacheSize:                   s.opts.CacheSize + 2*int64(s.opts.MemTableSize), // Pebble takes memtables out of it
+		MemTableSize:                s.opts.MemTableSize,
+		MemTableStopWritesThreshold: 3,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       32,
+		LBaseMaxBytes:               64 << 20,
+		FlushSplitBytes:             2 << 20,
+		FlushDelayDeleteRange:       10 * time.Second,
+		MaxOpenFiles:                256,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	o.Experimental.ValueSeparationPolicy = separation
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = newDedupeFilter()
+	}
+	return o
+}
+
+// format is the version of the layout of keys and records.
+const format = 1
+
+var (
+	formatKey = []byte{spaceMeta, 'f'}
+	opensKey  = []byte{spaceMeta, 'o'}
+)
+
+// load reads what is kept in memory, after it has seen that it can.
+func (s *Store) load() error {
+	found, ok, err := s.number(formatKey)
+	if err != nil {
+		return err
+	}
+	if ok && found != format {
+		return fmt.Errorf("%w: %s has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
+			store.ErrFormat, s.dir, found, format)
+	}
+	opens, _, err := s.number(opensKey)
+	if err != nil {
+		return err
+	}
+	// No epoch is ever given twice, though most are never written: every process
+	// begins above all that an earlier one can have given.
+	s.epoch = opens << 32
+	b := s.db.NewBatch()
+	_ = b.Set(formatKey, binary.BigEndian.AppendUint64(nil, format), nil)
+	_ = b.Set(opensKey, binary.BigEndian.AppendUint64(nil, opens+1), nil)
+	if err := s.commit(b).wait(); err != nil {
+		return err
+	}
+	return firstError(s.loadBooks(), s.loadBuckets(), s.loadNewest())
+}
+
+// number reads a number of the store's own.
+func (s *Store) number(key []byte) (v uint64, ok bool, err error) {
+	b, done, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	defer done.Close()
+	if len(b) != 8 {
+		return 0, false, fmt.Errorf("%w: number of %d bytes", store.ErrCorrupt, len(b))
+	}
+	return binary.BigEndian.Uint64(b), true, nil
+}
+
+// loadNewest finds the largest message id.
+func (s *Store) loadNewest() error {
+	it, err := s.iterate([]byte{spaceMessage})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	if it.Last() {
+		copy(s.newest[:], it.Key()[1:])
+	}
+	return it.Error()
+}
+
+// iterate returns an iterator over the keys with a prefix.
+func (s *Store) iterate(prefix []byte) (*pebble.Iterator, error) {
+	return s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), KeyTypes: pebble.IterKeyTypePointsOnly})
+}

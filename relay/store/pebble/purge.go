@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// purgeBatch bounds how many messages one commit of a purge removes, so that
+// those who accept do not wait for it.
+const purgeBatch = 256
+
+// stretch is a range of message ids, both ends included.
+type stretch struct{ first, last store.MessageID }
+
+// Purge removes what has outlived its time, oldest first, in commits of its own.
+func (s *Store) Purge(ctx context.Context, req store.PurgeRequest) (store.Purged, error) {
+	const doing = "purging"
+	end, err := s.begin(doing)
+	if err != nil {
+		return store.Purged{}, err
+	}
+	defer end()
+	purged, err := s.purge(ctx, &req)
+	return purged, s.wrap(doing, err)
+}
+
+func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purged, error) {
+	var purged store.Purged
+	if err := s.write(ctx, func(t *txn) error { return t.expire(req.DedupeWindow) }); err != nil {
+		return purged, err
+	}
+	var whole stretch
+	sweep := sweep{req: req}
+	for !sweep.done && !purged.More {
+		if err := firstError(ctx.Err(), s.ended()); err != nil {
+			return purged, err
+		}
+		sweep.room = purgeBatch
+		if req.Limit > 0 {
+			sweep.room = min(purgeBatch, req.Limit-purged.Messages)
+		}
+		if err := s.write(ctx, sweep.run); err != nil {
+			return purged, err
+		}
+		if n := len(sweep.found); n > 0 {
+			if purged.Messages == 0 {
+				whole.first = sweep.found[0].first
+			}
+			whole.last = sweep.found[n-1].last
+		}
+		purged.Messages += sweep.messages
+		purged.More = sweep.full && req.Limit > 0 && purged.Messages >= req.Limit
+	}
+	if purged.Messages > 0 {
+		s.reclaimLater(whole)
+	}
+	return purged, nil
+}
+
+// expire removes the buckets of dedupe keys that are older than the window.
+func (t *txn) expire(window time.Duration) error {
+	for window > 0 && len(t.s.buckets) > 0 {
+		bucket := t.s.buckets[0]
+		last := time.Unix(0, 0).Add(time.Duration(bucket+1) * bucketLen)
+		if t.now.Before(last.Add(window)) {
+			return nil
+		}
+		t.s.buckets = t.s.buckets[1:]
+		if err := t.batch.DeleteRange(appendBucket(nil, bucket), after(appendBucket(nil, bucket)), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep is a walk over all messages, in steps of one transaction each.
+type sweep struct {
+	req   *store.PurgeRequest
+	after store.MessageID // how far it has come
+	room  int             // how many messages the next step may remove
+	done  bool
+
+	messages int       // how many the last step removed
+	found    []stretch // and where
+	full     bool      // it had no room for another one
+}
+
+// sweepRows bounds how many deliveries one step looks at.
+const sweepRows = 4096
+
+// run is one step.
+func (w *sweep) run(t *txn) error {
+	w.messages, w.found, w.full = 0, nil, false
+	it, err := t.s.iterate([]byte{spaceDelivery})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	rows, open := 0, false
+	newest := w.newest(t.now)
+	valid := it.SeekGE(append(append([]byte{spaceDelivery}, w.after[:]...), 0xff, 0xff, 0xff, 0xff, 0xff))
+	for valid && rows < sweepRows {
+		var id store.MessageID
+		copy(id[:], it.Key()[1:])
+		if id.Time().After(newest) {
+			valid = false
+			break
+		}
+		stays := true
+		if stays, rows, valid, err = w.judge(t, it, id, rows); err != nil {
+			return err
+		}
+		if !stays && w.messages == w.room {
+			w.full = true
+			break
+		}
+		w.after = id
+		if stays {
+			open = false
+			continue
+		}
+		if err := t.unlist(id); err != nil {
+			return err
+		}
+		w.messages++
+		if open {
+			w.found[len(w.found)-1].last = id
+		} else {
+			w.found = append(w.found, stretch{id, id})
+			open = true
+		}
+	}
+	w.done = !valid
+	for _, f := range w.found {
+		if err := t.erase(f.first, f.last); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// newest returns the time of the newest message that can have outlived its time:
+// nothing ends before it has come. Most messages are younger, and not looked at.
+func (w *sweep) newest(now time.Time) time.Time {
+	keep := w.req.Finished
+	if keep <= 0 || w.req.Dead > 0 && w.req.Dead < keep {
+		keep = w.req.Dead
+	}
+	if keep <= 0 {
+		return time.Time{}
+	}
+	return now.Add(-keep)
+}
+
+// judge reads all deliveries of a message and tells whether it has to stay.
+func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int) (stays bool, n int, valid bool, err error) {
+	keep := w.req.Finished
+	var ended time.Time
+	for valid = true; valid && [16]byte(it.Key()[1:1+idLen]) == [16]byte(id); valid = it.Next() {
+		rows++
+		d, err := decodeDelivery(parseDelivery(it.Key()), it.Value())
+		if err != nil {
+			return true, rows, valid, err
+		}
+		switch {
+		case d.State.Open():
+			stays = true
+		case d.State == store.Dead:
+			keep = w.req.Dead
+		}
+		for _, at := range [...]time.Time{d.CreatedAt, d.EndedAt} {
+			if at.After(ended) {
+				ended = at
+			}
+		}
+	}
+	if keep <= 0 || t.now.Before(ended.Add(keep)) {
+		stays = true
+	}
+	return stays, rows, valid, it.Error()
+}
+
+// unlist deletes the listing keys of a message. One that can not be read any
+// more goes without.
+func (t *txn) unlist(id store.MessageID) error {
+	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer done.Close()
+	head, _, err := splitMessage(b)
+	if err != nil {
+		return nil
+	}
+	m, err := decodeHead(id, head)
+	if err != nil {
+		return nil
+	}
+	t.list(m, func(key []byte) { _ = t.batch.SingleDelete(key, nil) })
+	return nil
+}
+
+// erase removes a stretch of messages with their deliveries and attempts.
+func (t *txn) erase(first, last store.MessageID) error {
+	for _, space := range [...]byte{spaceMessage, spaceDelivery, spaceAttempt, spaceDead} {
+		from := append([]byte{space}, first[:]...)
+		to := after(append([]byte{space}, last[:]...))
+		if err := t.batch.DeleteRange(from, to, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reclaimLater asks for the space of removed messages. Where this has been asked
+// for already the two become one.
+func (s *Store) reclaimLater(f stretch) {
+	for {
+		select {
+		case s.reclaim <- f:
+			return
+		case old := <-s.reclaim:
+			if slices.Compare(old.first[:], f.first[:]) < 0 {
+				f.first = old.first
+			}
+			if slices.Compare(old.last[:], f.last[:]) > 0 {
+				f.last = old.last
+			}
+		}
+	}
+}
+
+// reclaimSpace gives the space of removed messages back to the disk: a range
+// that is deleted stays on it until it has been flushed and compacted.
+func (s *Store) reclaimSpace(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-s.reclaim:
+			if err := s.compact(ctx, f); err != nil && ctx.Err() == nil {
+				s.logger.Warn("giving disk space back", zap.Error(err))
+			}
+		}
+	}
+}
+
+func (s *Store) compact(ctx context.Context, f stretch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("database: %v", r)
+		}
+	}()
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for _, space := range [...]byte{spaceMessage, spaceDelivery, spaceAttempt} {
+		from := append([]byte{space}, f.first[:]...)
+		to := after(append([]byte{space}, f.last[:]...))
+		if err := s.db.Compact(ctx, from, to, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}

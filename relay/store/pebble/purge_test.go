@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/store/pebble"
+)
+
+// noise fills a body with what no compression makes smaller.
+func noise(a *store.Acceptance, size int) {
+	r := rand.NewPCG(rand.Uint64(), 0)
+	body := make([]byte, 0, size)
+	for len(body) < size {
+		body = binary.LittleEndian.AppendUint64(body, r.Uint64())
+	}
+	a.Message.Request.Body, a.Message.BodySum = body, sha256.Sum256(body)
+}
+
+func diskUse(t *testing.T, dir string) (sum int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // deleted meanwhile
+		}
+		if info, err := d.Info(); err == nil {
+			sum += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+func TestC17_PurgeGivesSpaceBack(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, pebble.Options{MemTableSize: 1 << 20})
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var stay []store.Acceptance
+	const messages = 3000
+	for i := 0; i < messages; i += 100 {
+		var batch []store.Acceptance
+		for j := range 100 {
+			a := message(i + j)
+			noise(&a, 8<<10)
+			a.Deliveries[0].Lease = time.Minute
+			batch = append(batch, a)
+		}
+		answers, err := s.Accept(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var finish []store.Finish
+		for j, a := range answers {
+			state := store.Delivered
+			if j == 50 { // one in a hundred is not to be purged
+				state = store.Dead
+				stay = append(stay, batch[j])
+			}
+			finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: state})
+		}
+		if _, err := s.Finish(t.Context(), finish); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := diskUse(t, dir)
+	p, err := s.Purge(t.Context(), store.PurgeRequest{Finished: time.Microsecond})
+	if err != nil || p.Messages != messages-len(stay) {
+		t.Fatalf("Purge: %+v, %v", p, err)
+	}
+	for deadline := time.Now().Add(patience); diskUse(t, dir) > before/2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("disk use was %d, is %d", before, diskUse(t, dir))
+		}
+	}
+	for _, a := range stay {
+		checkHas(t, s, a)
+	}
+	for _, q := range []store.MessageQuery{{}, {Source: "s"}} {
+		q.Limit = messages
+		left, err := s.ListMessages(t.Context(), q)
+		if err != nil || len(left) != len(stay) {
+			t.Errorf("ListMessages(%+v): %d of %d, %v", q, len(left), len(stay), err)
+		}
+	}
+}
+
+func TestDiskUseIsTold(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		s := open(t, dir, pebble.Options{MemTableSize: 256 << 10})
+		for i := range 20 {
+			a := message(i)
+			noise(&a, 100<<10)
+			if _, err := accept(s, a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			use, h := diskUse(t, dir), s.Health()
+			if used := int64(h.UsedBytes); h.FreeBytes > 0 && used > use*8/10 && used < use*12/10 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("disk use is %d, Health says %+v", use, h)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+}

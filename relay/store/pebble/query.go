@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// Message returns a message.
+func (s *Store) Message(_ context.Context, id store.MessageID) (*store.Message, error) {
+	const doing = "reading message"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	m, err := s.message(id)
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (s *Store) message(id store.MessageID) (*store.Message, error) {
+	b, done, err := s.db.Get(appendMessageKey(nil, id))
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", id, explainRead(err))
+	}
+	defer done.Close()
+	return decodeMessage(id, b)
+}
+
+// explainRead says in the words of package store what Pebble says.
+func explainRead(err error) error {
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return store.ErrNotFound
+	case errors.Is(err, pebble.ErrCorruption):
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	default:
+		return err
+	}
+}
+
+// Deliveries returns the deliveries of a message by number.
+func (s *Store) Deliveries(ctx context.Context, id store.MessageID) ([]store.Delivery, error) {
+	const doing = "reading deliveries"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var all []store.Delivery
+	err = s.read(ctx, func(t *txn) error {
+		changes, err := t.deliveries(id)
+		all = make([]store.Delivery, 0, len(changes))
+		for _, c := range changes {
+			all = append(all, c.Delivery)
+		}
+		return err
+	})
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// read runs a transaction that changes nothing.
+func (s *Store) read(ctx context.Context, look func(*txn) error) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	t := s.beginTxn()
+	defer t.end()
+	return look(t)
+}
+
+// Attempts returns the recorded attempts of a delivery, oldest first.
+func (s *Store) Attempts(ctx context.Context, id store.DeliveryID) ([]store.Attempt, error) {
+	const doing = "reading attempts"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var all []store.Attempt
+	err = s.read(ctx, func(t *txn) error {
+		if _, err := t.load(id); err != nil {
+			return err
+		}
+		all, err = s.attempts(id)
+		return err
+	})
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+func (s *Store) attempts(id store.DeliveryID) ([]store.Attempt, error) {
+	it, err := s.iterate(appendDelivery([]byte{spaceAttempt}, id))
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	var all []store.Attempt
+	for it.First(); it.Valid(); it.Next() {
+		a, err := decodeAttempt(binary.BigEndian.Uint32(it.Key()[deliveryKey:]), it.Value())
+		if err != nil {
+			return nil, fmt.Errorf("attempt of %s: %w", id, err)
+		}
+		all = append(all, a)
+	}
+	return all, it.Error()
+}
+
+// ListMessages returns messages without their bodies, newest first.
+func (s *Store) ListMessages(ctx context.Context, q store.MessageQuery) ([]store.Message, error) {
+	const doing = "listing messages"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if q.Limit < 1 {
+		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
+	}
+	found, err := s.listMessages(ctx, &q)
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func (s *Store) listMessages(ctx context.Context, q *store.MessageQuery) ([]store.Message, error) {
+	prefix := listingPrefix(q)
+	it, err := s.iterate(prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	valid := false
+	if q.Before.IsZero() {
+		valid = it.Last()
+	} else {
+		valid = it.SeekLT(append(prefix[:len(prefix):len(prefix)], q.Before[:]...))
+	}
+	var found []store.Message
+	for ; valid && len(found) < q.Limit; valid = it.Prev() {
+		if err := firstError(ctx.Err(), s.ended()); err != nil {
+			return nil, err
+		}
+		m, err := s.head(it)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if selects(q, m) {
+			found = append(found, *m)
+		}
+	}
+	return found, it.Error()
+}
+
+// listingPrefix returns the prefix of the keys that say most about what a query
+// selects. All of them end in the message id.
+func listingPrefix(q *store.MessageQuery) []byte {
+	switch {
+	case q.EventID != "":
+		return appendListingPrefix(nil, spaceEvent, q.EventID)
+	case q.Type != "":
+		return appendListingPrefix(nil, spaceType, q.Type)
+	case q.Source != "":
+		return appendListingPrefix(nil, spaceSource, q.Source)
+	default:
+		return []byte{spaceMessage}
+	}
+}
+
+// head returns the message that an iterator over listing keys or messages points
+// to, without its body.
+func (s *Store) head(it *pebble.Iterator) (*store.Message, error) {
+	key := it.Key()
+	var id store.MessageID
+	copy(id[:], key[len(key)-idLen:])
+	var b []byte
+	if key[0] == spaceMessage {
+		b = it.Value()
+	} else {
+		v, done, err := s.db.Get(appendMessageKey(nil, id))
+		if err != nil {
+			return nil, fmt.Errorf("message %s: %w", id, explainRead(err))
+		}
+		defer done.Close()
+		b = v
+	}
+	head, _, err := splitMessage(b)
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", id, err)
+	}
+	return decodeHead(id, head)
+}
+
+func selects(q *store.MessageQuery, m *store.Message) bool {
+	return (q.Source == "" || q.Source == m.Source) &&
+		(q.Type == "" || q.Type == m.Type) &&
+		(q.EventID == "" || q.EventID == m.EventID) &&
+		(q.Tenant == "" || q.Tenant == m.Tenant) &&
+		within(m.ReceivedAt, q.From, q.To)
+}
+
+// within reports whether t is in a period whose ends may be open.
+func within(t, from, to time.Time) bool {
+	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
+}
+
+// ListDeliveries returns deliveries by id.
+func (s *Store) ListDeliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
+	const doing = "listing deliveries"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if q.Limit < 1 {
+		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
+	}
+	var found []store.Delivery
+	for done := false; !done && len(found) < q.Limit && err == nil; {
+		err = s.read(ctx, func(t *txn) error {
+			found, done, err = t.page(&q, found)
+			return firstError(err, s.ended())
+		})
+	}
+	if err := s.answer(doing, err); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// pageRows bounds how many deliveries are looked at while others wait.
+const pageRows = 500
+
+// page adds to found what a query selects among the next deliveries, and moves
+// the query behind them. It is done when there are no more.
+func (t *txn) page(q *store.DeliveryQuery, found []store.Delivery) ([]store.Delivery, bool, error) {
+	space := spaceDelivery
+	if q.State == store.Dead {
+		space = spaceDead
+	}
+	it, err := t.s.iterate([]byte{space})
+	if err != nil {
+		return found, true, err
+	}
+	defer it.Close()
+	valid := it.SeekGE(append(appendDelivery([]byte{space}, q.After), 0))
+	for row := 0; valid && row < pageRows; row++ {
+		id := parseDelivery(it.Key())
+		q.After = id
+		if id.N > 0 && within(id.Message.Time(), q.From, q.To) {
+			var c *change
+			if space == spaceDead {
+				c, err = t.load(id)
+			} else {
+				c, err = t.decode(id, it.Value())
+			}
+			if err != nil {
+				return found, true, err
+			}
+			if (q.Destination == "" || q.Destination == c.Destination) && (q.State == 0 || q.State == c.State) {
+				if found = append(found, c.Delivery); len(found) == q.Limit {
+					return found, true, nil
+				}
+			}
+		}
+		valid = it.Next()
+	}
+	return found, !valid, it.Error()
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// Records are protocol buffers, mapped by hand: a field that is unknown is
+// skipped, so that a later version may add some; a number is never used again.
+
+// field is one field of a record. Text is data as a string, which shares the
+// memory of the whole record: one allocation for all strings of it.
+type field struct {
+	num  protowire.Number
+	uint uint64
+	data []byte
+	text string
+}
+
+// eachField calls f for every field of a record. Fields of types that no record
+// has are skipped.
+func eachField(b []byte, f func(field) error) error {
+	whole := string(b)
+	for pos := 0; pos < len(b); {
+		num, typ, n := protowire.ConsumeTag(b[pos:])
+		if n < 0 {
+			return corrupt(protowire.ParseError(n))
+		}
+		pos += n
+		fd := field{num: num}
+		switch typ {
+		case protowire.VarintType:
+			fd.uint, n = protowire.ConsumeVarint(b[pos:])
+		case protowire.BytesType:
+			fd.data, n = protowire.ConsumeBytes(b[pos:])
+			if n > 0 {
+				fd.text = whole[pos+n-len(fd.data) : pos+n]
+			}
+		default:
+			fd.num = 0
+			n = protowire.ConsumeFieldValue(num, typ, b[pos:])
+		}
+		if n < 0 {
+			return corrupt(protowire.ParseError(n))
+		}
+		pos += n
+		if fd.num == 0 {
+			continue
+		}
+		if err := f(fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func corrupt(err error) error { return fmt.Errorf("decoding: %w: %w", store.ErrCorrupt, err) }
+
+func appendString(b []byte, num protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), s)
+}
+
+func appendBytes(b []byte, num protowire.Number, v []byte) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), v)
+}
+
+func appendUint(b []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
+}
+
+func appendBool(b []byte, num protowire.Number, v bool) []byte {
+	return appendUint(b, num, protowire.EncodeBool(v))
+}
+
+// appendTime writes the zero time as nothing at all, and any other in
+// microseconds since 1970 plus one, so that 1970 is not nothing.
+func appendTime(b []byte, num protowire.Number, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return appendUint(b, num, protowire.EncodeZigZag(t.UnixMicro())+1)
+}
+
+func (f field) time() time.Time {
+	if f.uint == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(protowire.DecodeZigZag(f.uint - 1)).UTC()
+}
+
+// appendDeliveryRecord encodes all of a delivery but its id. A lease is not
+// kept on disk: a leased delivery is written as the pending one that it will be
+// after the process has ended.
+func appendDeliveryRecord(b []byte, d *store.Delivery) []byte {
+	state := d.State
+	if state == store.Leased {
+		state = store.Pending
+	}
+	b = appendString(b, 1, d.Destination)
+	b = appendUint(b, 2, uint64(state))
+	b = appendTime(b, 3, d.DueAt)
+	b = appendTime(b, 4, d.CreatedAt)
+	b = appendTime(b, 5, d.Since)
+	b = appendTime(b, 6, d.EndedAt)
+	b = appendUint(b, 7, uint64(d.Attempts))
+	b = appendUint(b, 8, uint64(d.Tries))
+	b = appendUint(b, 9, uint64(d.Generation))
+	b = appendUint(b, 10, uint64(d.ReplayOf))
+	b = appendString(b, 11, d.OrderKey)
+	b = appendUint(b, 12, d.Epoch)
+	b = appendUint(b, 13, uint64(d.LastStatus))
+	return appendString(b, 14, d.LastError)
+}
+
+func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
+	d := store.Delivery{ID: id}
+	err := eachField(b, func(f field) error {
+		switch f.num {
+		case 1:
+			d.Destination = f.text
+		case 2:
+			d.State = store.State(f.uint)
+		case 3:
+			d.DueAt = f.time()
+		case 4:
+			d.CreatedAt = f.time()
+		case 5:
+			d.Since = f.time()
+		case 6:
+			d.EndedAt = f.time()
+		case 7:
+			d.Attempts = uint32(f.uint)
+		case 8:
+			d.Tries = uint32(f.uint)
+		case 9:
+			d.Generation = uint32(f.uint)
+		case 10:
+			d.ReplayOf = uint32(f.uint)
+		case 11:
+			d.OrderKey = f.text
+		case 12:
+			d.Epoch = f.uint
+		case 13:
+			d.LastStatus = int(f.uint)
+		case 14:
+			d.LastError = f.text
+		}
+		return nil
+	})
+	if err != nil {
+		return store.Delivery{}, fmt.Errorf("delivery %s: %w", id, err)
+	}
+	return d, nil
+}
+
+func appendAttemptRecord(b []byte, a *store.Attempt) []byte {
+	b = appendTime(b, 1, a.StartedAt)
+	b = appendUint(b, 2, uint64(max(0, a.Duration)))
+	b = appendUint(b, 3, uint64(a.Outcome))
+	b = appendUint(b, 4, uint64(a.Status))
+	b = appendString(b, 5, a.Error)
+	b = appendBytes(b, 6, a.Head)
+	return appendBool(b, 7, a.Superseded)
+}
+
+func decodeAttempt(number uint32, b []byte) (store.Attempt, error) {
+	a := store.Attempt{Number: number}
+	err := eachField(b, func(f field) error {
+		switch f.num {
+		case 1:
+			a.StartedAt = f.time()
+		case 2:
+			a.Duration = time.Duration(f.uint)
+		case 3:
+			a.Outcome = store.Outcome(f.uint)
+		case 4:
+			a.Status = int(f.uint)
+		case 5:
+			a.Error = f.text
+		case 6:
+			a.Head = append([]byte(nil), f.data...)
+		case 7:
+			a.Superseded = protowire.DecodeBool(f.uint)
+		}
+		return nil
+	})
+	return a, err
+}
+
+func appendBooksRecord(b []byte, k *store.Books) []byte {
+	b = appendUint(b, 1, k.Made)
+	b = appendUint(b, 2, k.Delivered)
+	b = appendUint(b, 3, k.Dead)
+	b = appendUint(b, 4, k.Canceled)
+	b = appendUint(b, 5, k.Open)
+	return appendUint(b, 6, k.Deleted)
+}
+
+func decodeBooks(b []byte) (store.Books, error) {
+	var k store.Books
+	err := eachField(b, func(f field) error {
+		switch f.num {
+		case 1:
+			k.Made = f.uint
+		case 2:
+			k.Delivered = f.uint
+		case 3:
+			k.Dead = f.uint
+		case 4:
+			k.Canceled = f.uint
+		case 5:
+			k.Open = f.uint
+		case 6:
+			k.Deleted = f.uint
+		}
+		return nil
+	})
+	return k, err
+}
+
+// origin is what a dedupe key stands for. It has a fixed size, as there is one
+// for every message of the dedupe window.
+type origin struct {
+	message    store.MessageID
+	acceptedAt time.Time
+}
+
+const originLen = idLen + 8
+
+func (o origin) append(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(b, o.message[:]...), uint64(o.acceptedAt.UnixMicro()))
+}
+
+func decodeOrigin(b []byte) (origin, error) {
+	if len(b) < originLen {
+		return origin{}, fmt.Errorf("dedupe key of %d bytes: %w", len(b), store.ErrCorrupt)
+	}
+	var o origin
+	copy(o.message[:], b)
+	o.acceptedAt = time.UnixMicro(int64(binary.BigEndian.Uint64(b[idLen:]))).UTC()
+	return o, nil
+}

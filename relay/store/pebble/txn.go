@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// txn is a transaction: what one call changes, in one batch. It is built by the
+// one who has the writer's place, reads its own changes, and changes nothing in
+// memory before the batch has been applied.
+type txn struct {
+	s     *Store
+	now   time.Time
+	batch *pebble.Batch
+
+	changes []*change // in the order in which the deliveries were first touched
+	byID    map[store.DeliveryID]*change
+	books   map[string]*store.Books
+	keys    map[store.DedupeKey]origin
+	buckets map[uint32]bool
+	newest  store.MessageID
+	dedupe  *pebble.Iterator
+	scratch []byte
+}
+
+// change is a delivery that a transaction has loaded or made.
+type change struct {
+	store.Delivery
+	was   store.Delivery // as the disk has it; its State is 0 for one that is new
+	kept  bool           // it was in memory before
+	dirty bool           // it has to be written
+	gone  bool           // it is deleted with its message
+}
+
+// begin starts a transaction. The caller has the writer's place.
+func (s *Store) beginTxn() *txn {
+	return &txn{
+		s:      s,
+		now:    s.now(),
+		batch:  s.db.NewBatch(),
+		byID:   make(map[store.DeliveryID]*change),
+		books:  make(map[string]*store.Books),
+		newest: s.newest,
+	}
+}
+
+// end gives back what the transaction has used. A batch that was committed has
+// gone its own way.
+func (t *txn) end() {
+	if t.dedupe != nil {
+		_ = t.dedupe.Close()
+	}
+	if t.batch != nil {
+		_ = t.batch.Close()
+	}
+}
+
+// load returns a delivery to be looked at and changed.
+func (t *txn) load(id store.DeliveryID) (*change, error) {
+	if id.N == 0 {
+		return nil, fmt.Errorf("delivery %s: %w", id, store.ErrNotFound)
+	}
+	if c, ok := t.byID[id]; ok {
+		return c, nil
+	}
+	if k, ok := t.s.kept[id]; ok {
+		return t.track(&change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
+	}
+	t.scratch = appendDeliveryKey(t.scratch[:0], id)
+	b, done, err := t.s.db.Get(t.scratch)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, fmt.Errorf("delivery %s: %w", id, store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer done.Close()
+	d, err := decodeDelivery(id, b)
+	if err != nil {
+		return nil, err
+	}
+	return t.track(&change{Delivery: d, was: d}), nil
+}
+
+func (t *txn) track(c *change) *change {
+	t.byID[c.ID] = c
+	t.changes = append(t.changes, c)
+	return c
+}
+
+// deliveries returns all deliveries of a message by number, and ErrNotFound
+// where the message is unknown.
+func (t *txn) deliveries(id store.MessageID) ([]*change, error) {
+	prefix := append([]byte{spaceDelivery}, id[:]...)
+	it, err := t.s.iterate(prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	var all []*change
+	known := false
+	for it.First(); it.Valid(); it.Next() {
+		known = true
+		did := parseDelivery(it.Key())
+		if did.N == 0 {
+			continue
+		}
+		c, ok := t.byID[did]
+		if !ok {
+			if c, err = t.decode(did, it.Value()); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, c)
+	}
+	for n := uint32(len(all) + 1); ; n++ {
+		c, ok := t.byID[store.DeliveryID{Message: id, N: n}]
+		if !ok {
+			break
+		}
+		all = append(all, c)
+	}
+	if err := it.Error(); err != nil {
+		return nil, err
+	}
+	if !known && len(all) == 0 && !t.made(id) {
+		return nil, fmt.Errorf("message %s: %w", id, store.ErrNotFound)
+	}
+	return all, nil
+}
+
+// made reports whether the message was accepted in this transaction, without a
+// delivery.
+func (t *txn) made(id store.MessageID) bool {
+	_, ok := t.byID[store.DeliveryID{Message: id}]
+	return ok
+}
+
+// decode tracks a delivery that was read from disk, unless memory knows better.
+func (t *txn) decode(id store.DeliveryID, b []byte) (*change, error) {
+	if k, ok := t.s.kept[id]; ok {
+		return t.track(&change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
+	}
+	d, err := decodeDelivery(id, b)
+	if err != nil {
+		return nil, err
+	}
+	return t.track(&change{Delivery: d, was: d}), nil
+}
+
+// book returns the books of one destination, to be changed.
+func (t *txn) book(destination string) *store.Books {
+	b, ok := t.books[destination]
+	if !ok {
+		b = new(store.Books)
+		if old, ok := t.s.books[destination]; ok {
+			*b = *old
+		}
+		t.books[destination] = b
+	}
+	return b
+}
+
+// add makes a delivery, pending and due now.
+func (t *txn) add(id store.DeliveryID, destination string) (*change, error) {
+	if len(destination) > maxName {
+		return nil, fmt.Errorf("destination id of %d bytes, at most %d: %w", len(destination), maxName, store.ErrInvalid)
+	}
+	c := t.track(&change{dirty: true, Delivery: store.Delivery{
+		ID:          id,
+		Destination: destination,
+		State:       store.Pending,
+		DueAt:       t.now,
+		CreatedAt:   t.now,
+		Since:       t.now,
+	}})
+	b := t.book(destination)
+	b.Made++
+	b.Open++
+	return c, nil
+}
+
+// move puts a delivery into a state that is not Leased, and keeps its times and
+// the books in step.
+func (t *txn) move(c *change, to store.State) {
+	b := t.book(c.Destination)
+	*counter(b, c.State)--
+	*counter(b, to)++
+	c.State = to
+	c.LeaseUntil = time.Time{}
+	c.EndedAt = time.Time{}
+	if to.Final() {
+		c.DueAt = time.Time{}
+		c.EndedAt = t.now
+	}
+	c.dirty = true
+}
+
+// commit writes the transaction and applies it. It returns what to wait for once
+// the writer's place has been given up: a transaction that has changed nothing
+// still rests on those before it.
+func (t *txn) commit() *commit {
+	for _, c := range t.changes {
+		switch {
+		case c.gone:
+			if indexed(&c.was) {
+				_ = t.batch.SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
+			}
+		case c.dirty:
+			t.write(c)
+		}
+	}
+	for destination, b := range t.books {
+		t.scratch = appendBooksRecord(t.scratch[:0], b)
+		_ = t.batch.Set(appendBooksKey(nil, destination), t.scratch, nil)
+	}
+	if t.batch.Empty() {
+		return t.s.last
+	}
+	c := t.s.commit(t.batch)
+	t.batch = nil
+	t.take()
+	return c
+}
+
+// write puts a delivery and its index keys into the batch. An index key is set
+// when it is not there and deleted when it is, never otherwise: that is what
+// lets it be deleted by SingleDelete, which leaves nothing behind.
+func (t *txn) write(c *change) {
+	was, is := indexed(&c.was), indexed(&c.Delivery)
+	if was && (!is || !c.was.DueAt.Equal(c.DueAt)) {
+		_ = t.batch.SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
+	}
+	if is && (!was || !c.was.DueAt.Equal(c.DueAt)) {
+		_ = t.batch.Set(appendDueKey(t.scratch[:0], &c.Delivery), nil, nil)
+	}
+	dead := append(t.scratch[:0], spaceDead)
+	switch was, is := c.was.State == store.Dead, c.State == store.Dead; {
+	case was && !is:
+		_ = t.batch.SingleDelete(appendDelivery(dead, c.ID), nil)
+	case is && !was:
+		_ = t.batch.Set(appendDelivery(dead, c.ID), nil, nil)
+	}
+	t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery)
+	_ = t.batch.Set(appendDeliveryKey(nil, c.ID), t.scratch, nil)
+}
+
+// indexed reports whether a delivery has a due key.
+func indexed(d *store.Delivery) bool { return d.State.Open() }
+
+// take brings memory up to the batch that was applied.
+func (t *txn) take() {
+	s := t.s
+	for destination, b := range t.books {
+		s.books[destination] = b
+	}
+	for _, c := range t.changes {
+		switch {
+		case c.gone:
+			s.drop(c.ID)
+		case !c.dirty:
+		case c.State == store.Leased, c.kept && c.State == store.Pending && c.was.DueAt.Equal(c.DueAt):
+			s.keep(&c.Delivery)
+		default:
+			s.drop(c.ID)
+			if c.State.Open() {
+				s.uncover(appendDueKey(nil, &c.Delivery), c.Destination)
+			}
+		}
+	}
+	s.newest = t.newest
+	for bucket := range t.buckets {
+		s.addBucket(bucket)
+	}
+}
