@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheme
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// candidate is a signature as the request carries it, not yet decoded.
+type candidate struct {
+	tag  string // version, or key id of a pair
+	text string
+}
+
+// collector finds the signatures of a request.
+type collector struct {
+	Signature
+	headers []string // canonical names
+	fields  []string // names of elements that a template uses
+}
+
+func newCollector(s Signature, used []string) *collector {
+	c := &collector{Signature: s, fields: used}
+	if s.Header == "" {
+		return c
+	}
+	if s.Numbered {
+		for i := range maxNumbered {
+			c.headers = append(c.headers, textproto.CanonicalMIMEHeaderKey(s.Header+strconv.Itoa(i+1)))
+		}
+		return c
+	}
+	for _, name := range append([]string{s.Header}, s.More...) {
+		c.headers = append(c.headers, textproto.CanonicalMIMEHeaderKey(name))
+	}
+	return c
+}
+
+// place names where the signature is, for people.
+func (c *collector) place() string {
+	switch {
+	case c.Numbered:
+		return c.Header + "1"
+	case c.Header != "":
+		return c.Header
+	case c.Body != "":
+		return "body value " + c.Body
+	case c.Form != "":
+		return "form field " + c.Form
+	default:
+		return "query parameter " + c.Query
+	}
+}
+
+// present reports whether the request carries any signature in this place.
+func (c *collector) present(r *Request) bool {
+	for _, name := range c.headers {
+		for _, line := range r.Header[name] {
+			if line != "" {
+				return true
+			}
+		}
+	}
+	if len(c.headers) > 0 {
+		return false
+	}
+	value, ok := c.value(r)
+	return ok && value != ""
+}
+
+// value returns a signature that is not in a header.
+func (c *collector) value(r *Request) (string, bool) {
+	switch {
+	case c.Body != "":
+		query, ok := bodyQuery(c.Body)
+		if !ok {
+			return "", false
+		}
+		return query.find(r.Body)
+	case c.Form != "":
+		return parameter(borrow(r.Body), c.Form)
+	default:
+		return parameter(r.rawQuery(), c.Query)
+	}
+}
+
+// groups splits a value that is several with spaces between.
+func (c *collector) groups(r *Request) []string {
+	if !c.Groups {
+		return nil
+	}
+	value, _ := r.header(c.headers[0])
+	return strings.Fields(value)
+}
+
+// collect puts the signatures and fields of the request into s. It returns
+// what was malformed, or "".
+func (c *collector) collect(r *Request, s *scratch) string {
+	if len(c.headers) == 0 {
+		value, _ := c.value(r)
+		return c.divide(value, s)
+	}
+	for _, name := range c.headers {
+		lines := r.Header[name]
+		if len(lines) > 1 && !c.Lines {
+			return fmt.Sprintf("%d lines of %s, expected one", len(lines), name)
+		}
+		for _, line := range lines {
+			if len(line) > maxHeader {
+				return fmt.Sprintf("%s is %d B long, limit %d", name, len(line), maxHeader)
+			}
+			if note := c.divide(line, s); note != "" {
+				return note
+			}
+		}
+	}
+	if len(s.found) == 0 {
+		return c.place() + " holds no signature of the expected form"
+	}
+	return ""
+}
+
+// divide takes one value apart.
+func (c *collector) divide(value string, s *scratch) string {
+	if value == "" {
+		return ""
+	}
+	switch c.Format {
+	case KeyValue, Tagged, List, Positional, Pairs:
+		return c.divideList(value, s)
+	case Base64JSON:
+		return c.divideJSON(value, s)
+	default:
+		return c.add(s, "", value)
+	}
+}
+
+func (c *collector) divideList(value string, s *scratch) string {
+	separator := c.separator()
+	for i := 0; ; i++ {
+		element, rest, more := cut(value, separator)
+		if c.Spaces {
+			element = strings.TrimSpace(element)
+		}
+		if note := c.element(i, element, s); note != "" {
+			return note
+		}
+		if !more {
+			return ""
+		}
+		value = rest
+	}
+}
+
+// divideJSON takes a JSON object apart that is written in base64.
+func (c *collector) divideJSON(value string, s *scratch) string {
+	text, ok := Base64.decode(nil, value, 0)
+	var object map[string]any
+	if !ok || json.Unmarshal(text, &object) != nil {
+		return c.place() + " is not base64 of a JSON object"
+	}
+	for name, v := range object {
+		element, ok := v.(string)
+		if !ok {
+			continue
+		}
+		note := ""
+		if name == c.Tag {
+			note = c.add(s, "", element)
+		} else {
+			note = c.addField(s, name, element)
+		}
+		if note != "" {
+			return note
+		}
+	}
+	return ""
+}
+
+// cut is strings.Cut, the faster way for one byte.
+func cut(value, separator string) (before, after string, found bool) {
+	if len(separator) != 1 {
+		return strings.Cut(value, separator)
+	}
+	i := strings.IndexByte(value, separator[0])
+	if i < 0 {
+		return value, "", false
+	}
+	return value[:i], value[i+1:], true
+}
+
+func (c *collector) separator() string {
+	switch {
+	case c.Separator != "":
+		return c.Separator
+	case c.Format == Tagged:
+		return " "
+	case c.Format == Pairs:
+		return "&"
+	default:
+		return ","
+	}
+}
+
+// element takes the i-th element of a list.
+func (c *collector) element(i int, element string, s *scratch) string {
+	switch c.Format {
+	case KeyValue:
+		name, value, ok := cut(element, "=")
+		switch {
+		case !ok:
+			return fmt.Sprintf("%s has an element without =", c.place())
+		case name == c.Tag:
+			return c.add(s, "", value)
+		default:
+			return c.addField(s, name, value)
+		}
+	case Tagged:
+		tag, value, ok := strings.Cut(element, ",")
+		if !ok {
+			return ""
+		}
+		return c.add(s, tag, value)
+	case Pairs:
+		id, value, ok := strings.Cut(element, "|")
+		if !ok {
+			return ""
+		}
+		return c.add(s, id, value)
+	case Positional:
+		if i == 0 {
+			return c.addField(s, c.Field, element)
+		}
+	}
+	return c.add(s, "", element)
+}
+
+func (c *collector) addField(s *scratch, name, value string) string {
+	if !slices.Contains(c.fields, name) {
+		return ""
+	}
+	if _, twice := fieldValue(s.fields, name); twice {
+		return fmt.Sprintf("%s has %s twice", c.place(), name)
+	}
+	s.fields = append(s.fields, field{name, value})
+	return ""
+}
+
+// add keeps one signature. One without the prefix is skipped.
+func (c *collector) add(s *scratch, tag, text string) string {
+	text, ok := strings.CutPrefix(text, c.Prefix)
+	if !ok {
+		return ""
+	}
+	limit := maxSignatures
+	if c.Numbered {
+		limit = maxNumbered
+	}
+	if len(s.found) == limit {
+		return fmt.Sprintf("%s lists more than %d signatures", c.place(), limit)
+	}
+	s.found = append(s.found, candidate{tag, text})
+	return ""
+}
+
+// write puts signatures and fields together as the provider sends them.
+func (c *collector) write(fields []field, signatures []candidate) string {
+	if c.Format == Base64JSON {
+		object := map[string]string{c.Tag: c.Prefix + signatures[0].text}
+		for _, f := range fields {
+			object[f.name] = f.value
+		}
+		text, _ := json.Marshal(object) //nolint:errchkjson // strings can always be written
+		return Base64.encode(text)
+	}
+	var elements []string
+	for _, f := range fields {
+		if c.Format == Positional {
+			elements = append(elements, f.value)
+		} else {
+			elements = append(elements, f.name+"="+f.value)
+		}
+	}
+	for _, sig := range signatures {
+		switch c.Format {
+		case KeyValue:
+			elements = append(elements, c.Tag+"="+c.Prefix+sig.text)
+		case Tagged:
+			elements = append(elements, sig.tag+","+c.Prefix+sig.text)
+		case Pairs:
+			elements = append(elements, sig.tag+"|"+sig.text)
+		default:
+			elements = append(elements, c.Prefix+sig.text)
+		}
+	}
+	return strings.Join(elements, c.separator())
+}
