@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-relay/caddy-relay/relay/retry"
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// unhandledGap is how long a delivery waits that met a mistake in the
+// configuration: such an attempt does not count, and only a person can help.
+const unhandledGap = time.Minute
+
+// loadRetry is how long a delivery waits whose message could not be read.
+const loadRetry = 5 * time.Second
+
+// maxErrorText bounds the error text that is kept with an attempt.
+const maxErrorText = 500
+
+// attempt makes one attempt, records what came of it and gives the slot back.
+func (d *dispatcher) attempt(t *target, j *job) {
+	found := d.try(t, j)
+	j.hold.drop()
+	d.post(event{kind: attemptEnded, destination: t.ID, probe: j.probe, found: found})
+}
+
+// try makes one attempt and returns what it tells about the destination.
+func (d *dispatcher) try(t *target, j *job) condition {
+	message, err := d.load(j)
+	started := d.clock.Now()
+	var result Result
+	switch {
+	case err == nil:
+		result = d.deliver(t, j, message)
+	case errors.Is(err, store.ErrCorrupt):
+		result = Result{Outcome: store.Quarantined, Err: err}
+		t.log.Error("stored message is not what was accepted and will not be delivered",
+			zap.Stringer("message", j.delivery.ID.Message), zap.Error(err))
+	case errors.Is(err, store.ErrNotFound):
+		return unknown
+	default:
+		d.session.storeError("loading a message", err)
+		d.session.finisher.add(record{finish: store.Finish{
+			Lease: j.delivery.Lease(), State: store.Waiting, Delay: retry.Jitter(loadRetry, seed(&j.delivery)),
+		}})
+		return unknown
+	}
+	finish := conclude(t, &j.delivery, result, started, d.clock.Now())
+	d.report(t, j, result, finish)
+	d.session.finisher.add(record{finish: finish, destination: t.ID})
+	return conditionOf(result)
+}
+
+// load returns the message of a job, intact.
+func (d *dispatcher) load(j *job) (*store.Message, error) {
+	var message *store.Message
+	if j.hold != nil {
+		message = j.hold.message
+	} else {
+		var err error
+		if message, err = d.session.store.Message(context.Background(), j.delivery.ID.Message); err != nil {
+			return nil, err
+		}
+	}
+	if !message.Intact() {
+		return nil, fmt.Errorf("checking the body: %w: its SHA-256 has changed", store.ErrCorrupt)
+	}
+	return message, nil
+}
+
+// deliver calls the deliverer behind a fence: a panic in one attempt must not
+// end the process and with it all others.
+func (d *dispatcher) deliver(t *target, j *job, m *store.Message) (result Result) {
+	ctx, cancel := context.WithTimeout(d.session.attempts, t.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			result = Result{Outcome: store.Broken, Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	result = t.Deliverer.Deliver(ctx, Attempt{Message: m, Delivery: j.delivery, Number: j.delivery.Attempts + 1})
+	return result.checked(d.session.attempts.Err() != nil)
+}
+
+// checked corrects the outcome where it does not fit what the engine knows. An
+// attempt that the shutdown left without an answer was cut off by it, and only
+// the shutdown cuts attempts off: one that said so without a reason would be
+// repeated at once and for ever.
+func (r Result) checked(shutdown bool) Result {
+	switch {
+	case shutdown && r.Outcome != store.Succeeded && r.Status == 0:
+		r.Outcome = store.Aborted
+	case !shutdown && r.Outcome == store.Aborted, r.Outcome == 0:
+		r.Outcome = store.Broken
+	}
+	return r
+}
+
+// seed chooses the jitter of a delivery's next gap.
+func seed(d *store.Delivery) uint64 {
+	return binary.BigEndian.Uint64(d.ID.Message[8:]) + uint64(d.Attempts)
+}
+
+// conclude decides what becomes of a delivery after an attempt. It is a pure
+// function of its arguments.
+func conclude(t *target, d *store.Delivery, r Result, started, now time.Time) store.Finish {
+	attempt := &store.Attempt{
+		StartedAt: started, Duration: now.Sub(started),
+		Outcome: r.Outcome, Status: r.Status, Head: r.Head, Error: errorText(r.Err),
+	}
+	finish := store.Finish{Lease: d.Lease(), Attempt: attempt}
+	switch r.Outcome {
+	case store.Succeeded:
+		finish.State = store.Delivered
+	case store.Quarantined:
+		finish.State = store.Dead
+	case store.Aborted:
+		finish.State = store.Pending
+	case store.Unhandled:
+		finish.State, finish.Delay = store.Waiting, retry.Jitter(unhandledGap, seed(d))
+	default:
+		gap, ok := t.Retry.Next(retry.Failure{
+			Tries: int(d.Tries) + 1, Status: r.Status, Elapsed: now.Sub(d.Since), RetryAfter: r.RetryAfter, Seed: seed(d),
+		})
+		finish.State, finish.Delay = store.Waiting, gap
+		if !ok {
+			finish.State = store.Dead
+		}
+	}
+	return finish
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	// The cut may go through a character, and what others write is not always text.
+	return strings.ToValidUTF8(text[:min(len(text), maxErrorText)], "\uFFFD")
+}
+
+// report tells the observer and the operator how an attempt ended.
+func (d *dispatcher) report(t *target, j *job, r Result, f store.Finish) {
+	d.session.engine.observer.Attempted(AttemptReport{
+		Destination: t.ID, Outcome: r.Outcome, Status: r.Status, Duration: f.Attempt.Duration, Next: f.State,
+	})
+	level, text := zapcore.WarnLevel, "attempt failed"
+	switch {
+	case f.State == store.Delivered:
+		level, text = zapcore.DebugLevel, "delivered"
+	case f.State == store.Dead:
+		level, text = zapcore.ErrorLevel, "delivery is dead"
+	case r.Outcome == store.Aborted:
+		level, text = zapcore.InfoLevel, "attempt was cut off by the shutdown"
+	}
+	entry := t.log.Check(level, text)
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.Stringer("message", j.delivery.ID.Message), zap.Uint32("attempt", j.delivery.Attempts+1),
+		zap.Stringer("outcome", r.Outcome), zap.Int("status", r.Status), zap.Duration("duration", f.Attempt.Duration),
+	}
+	if r.Err != nil {
+		fields = append(fields, zap.String("error", f.Attempt.Error))
+	}
+	if f.State == store.Waiting {
+		fields = append(fields, zap.Duration("next_attempt_in", f.Delay))
+	}
+	entry.Write(fields...)
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// instant is a store that keeps nothing, so that a benchmark shows the engine
+// alone.
+type instant struct{ store.Store }
+
+func (instant) Accept(_ context.Context, batch []store.Acceptance) ([]store.Accepted, error) {
+	answers := make([]store.Accepted, len(batch))
+	deliveries := make([]store.Delivery, len(batch))
+	for i := range batch {
+		a := &batch[i]
+		answers[i] = store.Accepted{Verdict: store.Fresh, Message: a.Message.ID}
+		if len(a.Deliveries) > 0 && a.Deliveries[0].Lease > 0 {
+			deliveries[i] = store.Delivery{
+				ID: store.DeliveryID{Message: a.Message.ID, N: 1}, Destination: a.Deliveries[0].Destination, State: store.Leased, Epoch: 1,
+			}
+			answers[i].Deliveries = deliveries[i : i+1 : i+1]
+		}
+	}
+	return answers, nil
+}
+
+func (instant) Claim(context.Context, store.ClaimRequest) (store.Claimed, error) {
+	return store.Claimed{}, nil
+}
+
+func (instant) Finish(_ context.Context, batch []store.Finish) ([]store.Finished, error) {
+	answers := make([]store.Finished, len(batch))
+	for i := range batch {
+		answers[i].Delivery.State = batch[i].State
+	}
+	return answers, nil
+}
+
+func (instant) Close() error { return nil }
+
+// accepting measures Accept, with a number of destinations in force that the
+// messages go to.
+func accepting(b *testing.B, targets ...Target) {
+	e := New(Options{Open: func(context.Context) (store.Store, error) { return instant{}, nil }})
+	deliverer := &idle{}
+	e.Attach(&Generation{Destinations: []Destination{{ID: "d", Deliverer: deliverer}}, MaxBuffer: 1 << 30})
+	if err := e.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	body := bytes.Repeat([]byte("x"), 1024)
+	header := http.Header{"Content-Type": {"application/json"}}
+	var n atomic.Uint64
+	b.ReportAllocs()
+	b.SetParallelism(16)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		for pb.Next() {
+			var identity [8]byte
+			binary.BigEndian.PutUint64(identity[:], n.Add(1))
+			r := e.Budget().Reserve("s")
+			r.Grow(int64(len(body)))
+			_, err := e.Accept(ctx, Inbound{
+				Message:  &store.Message{Source: "s", Request: store.Request{Method: "POST", Header: header, Body: body}},
+				Identity: [][]byte{identity[:]}, Window: time.Hour, Targets: targets, Reservation: r,
+			})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	if err := e.Close(); err != nil {
+		b.Error(err)
+	}
+}
+
+// idle answers at once and keeps nothing.
+type idle struct{}
+
+func (*idle) Deliver(context.Context, Attempt) Result {
+	return Result{Outcome: store.Succeeded, Status: http.StatusOK}
+}
+
+// BenchmarkAccept shows what the engine itself costs for a message that goes
+// nowhere.
+func BenchmarkAccept(b *testing.B) { accepting(b) }
+
+// BenchmarkDeliver shows the same with one delivery, from the request to the
+// recorded outcome.
+func BenchmarkDeliver(b *testing.B) { accepting(b, Target{Destination: "d"}) }
+
+// BenchmarkStep shows what the scheduler costs for a delivery that is handed
+// over and succeeds.
+func BenchmarkStep(b *testing.B) {
+	s := newBench(destination("d", 64))
+	j := numbered(1)
+	var space [8]action
+	b.ReportAllocs()
+	for b.Loop() {
+		s.reserve("d")
+		s.step(s.now, event{kind: handedOver, destination: "d", job: j}, space[:0])
+		s.step(s.now, event{kind: attemptEnded, destination: "d", found: up}, space[:0])
+	}
+}

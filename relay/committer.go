@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+const (
+	// commitQueue bounds the messages that wait for their commit.
+	commitQueue = 4096
+
+	// commitBatch and commitBytes bound what is committed together.
+	commitBatch = 256
+	commitBytes = 4 << 20
+
+	// committing is how many commits run at once: while one waits for the disk the
+	// next one is put together.
+	committing = 2
+)
+
+// entry is a message that waits for its commit.
+type entry struct {
+	flight  *flight
+	inbound Inbound
+}
+
+// committer commits messages in groups: whatever has come while the last commit
+// ran goes into the next one.
+type committer struct {
+	session *session
+	entries chan *entry
+	ending  chan struct{}
+	runners sync.WaitGroup
+
+	// mu makes sure that nothing is queued after quit. It guards closed.
+	mu     sync.RWMutex
+	closed bool
+}
+
+func newCommitter(s *session) *committer {
+	return &committer{session: s, entries: make(chan *entry, commitQueue), ending: make(chan struct{})}
+}
+
+func (c *committer) start() {
+	for range committing {
+		c.runners.Go(c.run)
+	}
+}
+
+// submit queues a message. It does not wait.
+func (c *committer) submit(e *entry) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if err := c.session.failure(); err != nil {
+		return err
+	}
+	if c.closed {
+		return ErrClosed
+	}
+	select {
+	case c.entries <- e:
+		return nil
+	default:
+		return ErrOverloaded
+	}
+}
+
+func (c *committer) run() {
+	for {
+		select {
+		case e := <-c.entries:
+			c.commit(c.collect(e))
+		case <-c.ending:
+			c.refuse()
+			return
+		}
+	}
+}
+
+// collect takes what else is waiting, up to the bounds of a batch.
+func (c *committer) collect(first *entry) []*entry {
+	batch := append(make([]*entry, 0, 16), first)
+	size := len(first.inbound.Message.Request.Body)
+	for len(batch) < commitBatch && size < commitBytes {
+		select {
+		case e := <-c.entries:
+			batch = append(batch, e)
+			size += len(e.inbound.Message.Request.Body)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit writes a batch and lands its flights.
+func (c *committer) commit(batch []*entry) {
+	s := c.session
+	acceptances := make([]store.Acceptance, len(batch))
+	targets := 0
+	for _, e := range batch {
+		targets += len(e.inbound.Targets)
+	}
+	deliveries := make([]store.NewDelivery, targets)
+	for i, e := range batch {
+		in := &e.inbound
+		n := len(in.Targets)
+		acceptances[i] = store.Acceptance{
+			Message: in.Message, Key: e.flight.key, Window: in.Window, Redeliver: in.Redeliver,
+			Deliveries: deliveries[:n:n],
+		}
+		deliveries = deliveries[n:]
+		s.dispatcher.reserve(in.Targets, acceptances[i].Deliveries)
+	}
+	accepted, err := s.store.Accept(context.Background(), acceptances)
+	if err != nil {
+		s.storeError("accepting messages", err)
+		for i, e := range batch {
+			s.abandon(acceptances[i].Deliveries)
+			e.inbound.Reservation.Release()
+			s.flights.land(e.flight, Receipt{}, fmt.Errorf("accepting a message: %w", err))
+		}
+		return
+	}
+	for i, e := range batch {
+		a := &accepted[i]
+		source := e.inbound.Message.Source
+		s.front.add(e.flight.key, a.Message, a.AcceptedAt)
+		// First the dispatcher, then the sender: what a sender sends after its 2xx
+		// comes behind the message that it was for.
+		s.handOver(e, &acceptances[i], a)
+		s.engine.observer.Accepted(source, a.Verdict)
+		s.flights.land(e.flight, Receipt{ID: a.Message, Verdict: a.Verdict, AcceptedAt: a.AcceptedAt}, nil)
+	}
+}
+
+// refuse lands the flights of what will not be committed any more.
+func (c *committer) refuse() {
+	refusal := c.session.failure()
+	if refusal == nil {
+		refusal = ErrClosed
+	}
+	for {
+		select {
+		case e := <-c.entries:
+			e.inbound.Reservation.Release()
+			c.session.flights.land(e.flight, Receipt{}, refusal)
+		default:
+			return
+		}
+	}
+}
+
+// quit ends the committer after the commits under way. What still waits for its
+// commit is refused at once.
+func (c *committer) quit() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	close(c.ending)
+	c.refuse()
+}
+
+// wait returns when the committer has ended after quit.
+func (c *committer) wait() { c.runners.Wait() }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package relay is an engine that accepts messages, keeps them in a store and
+// delivers each of them to its destinations until that has succeeded or is given
+// up.
+//
+// # Model
+//
+// A message is a request that somebody has sent: its body byte for byte, its
+// headers, and where it came from. It goes to destinations; one message on its
+// way to one destination is a delivery, and one try of a delivery is an attempt.
+// A Deliverer makes the attempts. What is in force, which destinations above
+// all, comes in generations: Attach puts one in force as a whole, Detach takes
+// it back, and both may be called at any time.
+//
+// Start opens the store and Close ends the engine. Drain comes before Close
+// where attempts under way shall end by themselves: it stops deliveries for good
+// and waits for them, while Accept goes on.
+//
+// # What Accept promises
+//
+// A nil error means that the message, its dedupe key and its deliveries are on
+// stable storage in one commit, or that the message is a duplicate of one of
+// which that is true. A duplicate that arrives while its original is being
+// committed waits for that commit; if the commit fails, the duplicate takes its
+// place. Any error means trouble of our own and says nothing about the message:
+// ask the sender to come back. After ErrDeadline the commit may still succeed,
+// and the sender's retry is a duplicate then.
+//
+// # What deliveries promise
+//
+// Every accepted message is delivered at least once to each of its destinations
+// or becomes a dead delivery, which stays in the store. It is delivered more than
+// once only where the outcome of an attempt got lost: in a crash, or when the
+// destination has acted on a request without its answer reaching us. Outcomes
+// are committed together, a few milliseconds after the attempts.
+//
+// The rule of the destination decides when a failed attempt is repeated; see
+// package retry. An attempt that the shutdown has cut off and one that met a
+// mistake in the configuration are not counted. A body that is not the one that
+// was accepted is never delivered. Deliveries to a destination that is not in
+// force wait in the store until it is again.
+//
+// Deliveries of one destination begin in the order in which their messages were
+// accepted, except for retries and for what runs at the same time.
+//
+// # Bounds
+//
+// A destination runs at most MaxInFlight attempts at once and holds at most 1024
+// deliveries ready in memory; all others stay in the store. A destination that
+// is slow or down does not delay others. Bodies take memory from the Budget from
+// the first byte read until the first attempts are made; if it gets scarce, those
+// of deliveries that wait are let go and read from the store later.
+//
+// # Failure of the store
+//
+// When the store reports that it has failed, nothing is accepted and nothing is
+// delivered until it has been closed and opened again, which the engine tries
+// until it succeeds. A store that hangs is not waited for beyond the deadlines
+// of the callers, nor by Close.
+package relay

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// DefaultMaxBuffer is the memory for bodies of an engine whose generation sets
+// none.
+const DefaultMaxBuffer = 64 << 20
+
+// Options are what an Engine is made of.
+type Options struct {
+	// Open opens the store. It is called by Start, and again after the store has
+	// failed. It obeys ctx, which only concerns the opening and ends with the engine.
+	Open func(ctx context.Context) (store.Store, error)
+
+	// Logger gets what operators should know. Default: none.
+	Logger *zap.Logger
+
+	// Observer is told what happens. Default: none.
+	Observer Observer
+
+	// Clock tells the time. Default: the clock of the operating system.
+	Clock Clock
+}
+
+// Engine accepts messages, delivers them and keeps their books. All its methods
+// may be called by any number of goroutines at once.
+type Engine struct {
+	open     func(ctx context.Context) (store.Store, error)
+	log      *zap.Logger
+	observer Observer
+	clock    Clock
+	ids      *messageIDs
+	budget   *Budget
+
+	// opening is held while the store is being opened or closed.
+	opening sync.Mutex
+
+	// current is the session, nil before the first one. opened is closed when the
+	// first one begins; life ends with the engine.
+	current atomic.Pointer[session]
+	opened  chan struct{}
+	life    context.Context
+	end     context.CancelFunc
+
+	// recoveries counts the goroutines that open a failed store again.
+	recoveries sync.WaitGroup
+
+	// mu guards what follows.
+	mu          sync.Mutex
+	generations []*Generation
+	draining    bool
+	closing     bool
+}
+
+// New returns an engine that has done nothing yet.
+func New(opts Options) *Engine {
+	e := &Engine{
+		open: opts.Open, log: opts.Logger, observer: opts.Observer, clock: opts.Clock,
+		ids: newMessageIDs(), budget: NewBudget(DefaultMaxBuffer),
+		opened: make(chan struct{}),
+	}
+	e.life, e.end = context.WithCancel(context.Background())
+	if e.log == nil {
+		e.log = zap.NewNop()
+	}
+	if e.observer == nil {
+		e.observer = nopObserver{}
+	}
+	if e.clock == nil {
+		e.clock = SystemClock()
+	}
+	return e
+}
+
+// Start opens the store unless it is open. It may be called again after it has
+// failed.
+func (e *Engine) Start(ctx context.Context) error {
+	e.opening.Lock()
+	defer e.opening.Unlock()
+	if e.life.Err() != nil {
+		return ErrClosed
+	}
+	if s := e.current.Load(); s != nil {
+		if s.failure() == nil {
+			return nil
+		}
+		if err := s.close(); err != nil {
+			e.log.Warn("closing the failed store", zap.Error(err))
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.life, cancel)()
+	st, err := e.open(ctx)
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	s := newSession(e, st)
+	first := e.current.Swap(s) == nil
+	e.mu.Lock()
+	e.apply(s)
+	if e.draining {
+		s.dispatcher.post(event{kind: drainBegan})
+	}
+	e.mu.Unlock()
+	if first {
+		close(e.opened)
+	}
+	return nil
+}
+
+// Attach puts a generation in force, as a whole and at once. Attempts under way
+// end as they began.
+func (e *Engine) Attach(g *Generation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.generations = append(e.generations, g)
+	e.applyAll()
+}
+
+// Detach takes a generation back. If it was in force, the one that was attached
+// before it is in force again; with none left nothing is delivered.
+func (e *Engine) Detach(g *Generation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.generations = slices.DeleteFunc(e.generations, func(other *Generation) bool { return other == g })
+	e.applyAll()
+}
+
+// applyAll makes the budget and the session follow the generation in force.
+func (e *Engine) applyAll() {
+	limit := int64(DefaultMaxBuffer)
+	if n := len(e.generations); n > 0 && e.generations[n-1].MaxBuffer > 0 {
+		limit = e.generations[n-1].MaxBuffer
+	}
+	e.budget.SetLimit(limit)
+	if s := e.current.Load(); s != nil {
+		e.apply(s)
+	}
+}
+
+// apply tells a session which targets are in force.
+func (e *Engine) apply(s *session) {
+	var targets []*target
+	if n := len(e.generations); n > 0 {
+		for _, d := range e.generations[n-1].Destinations {
+			targets = append(targets, newTarget(d, e.log))
+		}
+	}
+	s.dispatcher.post(event{kind: configured, targets: targets})
+}
+
+// inForce returns the generation in force, nil for none.
+func (e *Engine) inForce() *Generation {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(e.generations); n > 0 {
+		return e.generations[n-1]
+	}
+	return nil
+}
+
+// Budget returns the memory for bodies.
+func (e *Engine) Budget() *Budget { return e.budget }
+
+// ready returns the session, waiting for the first one until ctx ends.
+func (e *Engine) ready(ctx context.Context) (*session, error) {
+	if e.life.Err() != nil {
+		return nil, ErrClosed
+	}
+	s := e.current.Load()
+	if s == nil {
+		select {
+		case <-e.life.Done():
+			return nil, ErrClosed
+		case <-e.opened:
+			s = e.current.Load()
+		case <-ctx.Done():
+			return nil, ErrNotReady
+		}
+	}
+	return s, s.failure()
+}
+
+// Drain stops claiming and starting attempts for good and waits for those under
+// way until ctx ends; what still runs then is cut off and will be tried again
+// after the next start. Accept goes on.
+func (e *Engine) Drain(ctx context.Context) {
+	e.mu.Lock()
+	e.draining = true
+	e.mu.Unlock()
+	if s := e.current.Load(); s != nil {
+		s.drain(ctx)
+	}
+}
+
+// Close ends the engine: attempts that still run are cut off, what is known is
+// committed, and the store is closed. It does not wait for ever for a store that
+// hangs. Closing it again does nothing.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closing = true
+	e.mu.Unlock()
+	e.end()
+	e.recoveries.Wait()
+	e.opening.Lock()
+	defer e.opening.Unlock()
+	s := e.current.Load()
+	if s == nil {
+		return nil
+	}
+	failed := s.failure() != nil
+	err := s.close()
+	if failed {
+		return nil
+	}
+	return err
+}
+
+// failed has the store of a session opened again, unless the engine ends.
+func (e *Engine) failed(s *session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closing {
+		e.recoveries.Go(func() { e.recover(s) })
+	}
+}
+
+// recover ends a session whose store has failed and opens the store again, as
+// often as it takes.
+func (e *Engine) recover(s *session) {
+	if err := s.close(); err != nil {
+		e.log.Warn("closing the failed store", zap.Error(err))
+	}
+	for gap := reopenFirst; ; gap = min(2*gap, reopenLongest) {
+		if !e.wait(gap) {
+			return
+		}
+		err := e.Start(e.life)
+		if err == nil {
+			e.log.Info("store is open again")
+			return
+		}
+		if e.life.Err() == nil {
+			e.log.Error("store could not be opened again", zap.Error(err))
+		}
+	}
+}
+
+// How long the engine waits before it opens a failed store again.
+const (
+	reopenFirst   = time.Second
+	reopenLongest = 30 * time.Second
+)
+
+// wait reports whether the engine is still there after d.
+func (e *Engine) wait(d time.Duration) bool {
+	over := make(chan struct{})
+	stop := e.clock.AfterFunc(d, func() { close(over) })
+	defer stop()
+	select {
+	case <-over:
+		return true
+	case <-e.life.Done():
+		return false
+	}
+}
+
+// expired returns a context that has ended.
+func expired() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

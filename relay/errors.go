@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import "errors"
+
+// All of these mean trouble of our own, for which a sender is asked to come
+// back: none says anything about the message.
+var (
+	// ErrNotReady says that the engine has no open store: it has not started yet,
+	// or its store has failed and could not be opened again so far.
+	ErrNotReady = errors.New("relay is not ready")
+
+	// ErrClosed says that the engine has been closed.
+	ErrClosed = errors.New("relay is closed")
+
+	// ErrOverloaded says that the queue of messages to be committed or the memory
+	// for bodies is full.
+	ErrOverloaded = errors.New("relay is overloaded")
+
+	// ErrDeadline says that the commit did not end in time. It may still succeed;
+	// the sender's retry will then be a duplicate.
+	ErrDeadline = errors.New("accept deadline exceeded")
+)
+
+// errHung says that the store did not answer while the engine was closed.
+var errHung = errors.New("the store does not answer")
+
+// errShutdown is the cause with which attempts are canceled when the grace
+// period is over.
+var errShutdown = errors.New("relay is shutting down")

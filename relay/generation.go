@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import "time"
+
+// Generation is what one configuration asks of an engine. The generation that
+// was attached last is in force, as a whole and at once.
+type Generation struct {
+	// Destinations are where deliveries go, by unique id. Deliveries to other
+	// destinations stay where they are.
+	Destinations []Destination
+
+	// Retention is how long a message stays after its last delivery ended, if none
+	// is open or dead; 0 means for ever.
+	Retention time.Duration
+
+	// RetentionDead is the same for messages with a dead delivery; 0 means for
+	// ever.
+	RetentionDead time.Duration
+
+	// DedupeWindow is the longest dedupe window of any source.
+	DedupeWindow time.Duration
+
+	// MaxBuffer bounds the memory for bodies, in bytes.
+	MaxBuffer int64
+}

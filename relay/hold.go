@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"sync/atomic"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// hold keeps a message in memory, with the budget its body takes, until the
+// last delivery that was handed over with it has been tried.
+type hold struct {
+	message     *store.Message
+	reservation *Reservation
+	refs        atomic.Int32
+}
+
+// add takes one more reference.
+func (h *hold) add() {
+	if h != nil {
+		h.refs.Add(1)
+	}
+}
+
+// drop gives one reference back.
+func (h *hold) drop() {
+	if h != nil && h.refs.Add(-1) == 0 {
+		h.reservation.Release()
+	}
+}
+
+// job is a delivery that this process holds a lease on.
+type job struct {
+	delivery store.Delivery
+	// hold is nil when the message must be read from the store.
+	hold *hold
+	// probe says that the attempt under way probes a destination that is down.
+	probe bool
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// Observer is told what happens, for metrics. Its methods are called on hot
+// paths, by many goroutines at once, and must return at once.
+type Observer interface {
+	// Accepted is called for every message whose acceptance is durable, also when
+	// its sender was told otherwise because that came after the deadline.
+	Accepted(source string, v store.Verdict)
+
+	// Attempted is called after every attempt.
+	Attempted(r AttemptReport)
+}
+
+// AttemptReport says how an attempt ended and what comes of it.
+type AttemptReport struct {
+	// Destination is the id of the destination.
+	Destination string
+
+	// Outcome and Status are how the attempt ended.
+	Outcome store.Outcome
+	Status  int
+
+	// Duration is how long the attempt took.
+	Duration time.Duration
+
+	// Next is the state that the delivery goes to.
+	Next store.State
+}
+
+// nopObserver is the observer of an engine that was given none.
+type nopObserver struct{}
+
+func (nopObserver) Accepted(string, store.Verdict) {}
+func (nopObserver) Attempted(AttemptReport)        {}

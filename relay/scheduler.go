@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+const (
+	// maxRunning bounds the attempts that run at once over all destinations.
+	maxRunning = 1024
+
+	// claimBatch is how many deliveries one claim asks for at most.
+	claimBatch = 256
+
+	// claimRetry is how long a claim that failed is put off.
+	claimRetry = time.Second
+
+	// claimGap is the least time between a claim that got all that was due and the
+	// claim for what becomes due next.
+	claimGap = 5 * time.Millisecond
+)
+
+// scheduler decides what is claimed and what is tried, and when. It is a step
+// function: it has no goroutines, no locks and does no I/O, so that a run can be
+// repeated exactly from its events.
+type scheduler struct {
+	// queues are the destinations ever heard of, by id; order has them in the
+	// order of their coming, since the order of a map is never the same.
+	queues map[string]*queue
+	order  []*queue
+
+	// running counts attempts over all destinations; blocked lists the queues that
+	// wait for the bound on it, in the order of their turns.
+	running int
+	blocked []*queue
+
+	// wakeAt is when the scheduler next wants to be woken, armedAt the time of the
+	// timer that is set; zero for none.
+	wakeAt  time.Time
+	armedAt time.Time
+
+	// draining says that nothing is started or claimed any more.
+	draining bool
+}
+
+func newScheduler() *scheduler { return &scheduler{queues: make(map[string]*queue)} }
+
+// event is something that happened.
+type event struct {
+	kind eventKind
+	// destination is the id of the destination it happened to.
+	destination string
+	job         *job
+	claimed     store.Claimed
+	err         error
+	at          time.Time
+	targets     []*target
+	// probe and found are set for attemptEnded.
+	probe bool
+	found condition
+}
+
+type eventKind uint8
+
+const (
+	// handedOver: job was committed with a lease, into a reserved place.
+	handedOver eventKind = iota + 1
+	// unreserved: a reserved place is not needed.
+	unreserved
+	// becameStored: the store may hold a delivery that is due.
+	becameStored
+	// claimEnded: claimed or err answers a claim.
+	claimEnded
+	// attemptEnded: one attempt is over.
+	attemptEnded
+	// becameWaiting: a stored delivery becomes due at at.
+	becameWaiting
+	// timerFired: the timer that was set has fired.
+	timerFired
+	// configured: targets are in force, and no others.
+	configured
+	// drainBegan: nothing is to be started any more.
+	drainBegan
+)
+
+// action is something to do.
+type action struct {
+	kind   actionKind
+	target *target
+	job    *job
+	limit  int
+	at     time.Time
+}
+
+type actionKind uint8
+
+const (
+	// startAttempt: try job at target, then report attemptEnded.
+	startAttempt actionKind = iota + 1
+	// startClaim: claim up to limit deliveries for target, then report claimEnded.
+	startClaim
+	// releaseJob: give the lease of job back.
+	releaseJob
+	// setTimer: report timerFired at at; it replaces the timer that was set.
+	setTimer
+)
+
+// step takes an event and appends what is to be done to actions.
+func (s *scheduler) step(now time.Time, ev event, actions []action) []action {
+	switch ev.kind {
+	case configured:
+		actions = s.configure(now, ev.targets, actions)
+	case drainBegan:
+		s.draining = true
+		for _, q := range s.order {
+			actions = s.pump(now, q, actions)
+		}
+	case timerFired:
+		s.wakeAt, s.armedAt = time.Time{}, time.Time{}
+		for _, q := range s.order {
+			actions = s.pump(now, q, actions)
+		}
+	default:
+		actions = s.stepQueue(now, ev, actions)
+	}
+	return s.arm(actions)
+}
+
+// stepQueue takes an event that concerns one destination.
+func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []action {
+	q := s.queue(ev.destination)
+	switch ev.kind {
+	case handedOver:
+		q.reserved--
+		q.push(ev.job)
+	case unreserved:
+		q.reserved--
+	case becameStored:
+		q.stored = true
+	case becameWaiting:
+		q.wake(ev.at)
+	case claimEnded:
+		q.claiming = false
+		q.took(now, ev.claimed)
+		if ev.err != nil {
+			q.wake(now.Add(claimRetry))
+		}
+	case attemptEnded:
+		q.running--
+		s.running--
+		q.breaker.ended(now, ev.probe, ev.found)
+		actions = s.unblock(now, actions)
+	}
+	return s.pump(now, q, actions)
+}
+
+// reserve promises a place in the window of a destination to a message that is
+// about to be committed, so that it need not be read back from the store. It
+// refuses while the store holds earlier deliveries that are due, and while the
+// destination is down.
+func (s *scheduler) reserve(destination string) bool {
+	q := s.queues[destination]
+	if q == nil || q.target == nil || s.draining || q.stored || q.claiming || q.breaker.open || q.room() <= 0 {
+		return false
+	}
+	q.reserved++
+	return true
+}
+
+func (s *scheduler) queue(destination string) *queue {
+	q := s.queues[destination]
+	if q == nil {
+		q = &queue{id: destination}
+		s.queues[destination] = q
+		s.order = append(s.order, q)
+	}
+	return q
+}
+
+// configure puts targets in force. A destination that is new may have
+// deliveries in the store; one that has gone gives its leases back.
+func (s *scheduler) configure(now time.Time, targets []*target, actions []action) []action {
+	inForce := make(map[string]*target, len(targets))
+	for _, t := range targets {
+		inForce[t.ID] = t
+		s.queue(t.ID)
+	}
+	for _, q := range s.order {
+		t := inForce[q.id]
+		if q.target == nil && t != nil {
+			q.stored = true
+		}
+		q.target = t
+		actions = s.pump(now, q, actions)
+	}
+	return actions
+}
+
+// pump does for one destination all that can be done now.
+func (s *scheduler) pump(now time.Time, q *queue, actions []action) []action {
+	if !q.dueAt.IsZero() && !q.dueAt.After(now) {
+		q.dueAt, q.stored = time.Time{}, true
+	}
+	if s.draining || q.target == nil {
+		for q.waiting() > 0 {
+			actions = append(actions, action{kind: releaseJob, job: q.pop()})
+		}
+		return actions
+	}
+	actions = s.start(now, q, actions)
+	if q.stored && !q.claiming && q.room() >= claimBatch {
+		q.stored, q.claiming = false, true
+		actions = append(actions, action{kind: startClaim, target: q.target, limit: claimBatch})
+	}
+	s.wantWake(q.dueAt)
+	if q.breaker.open && q.waiting() > 0 && now.Before(q.breaker.probeAt) {
+		s.wantWake(q.breaker.probeAt)
+	}
+	return actions
+}
+
+// wantWake asks for a timer at t, if there is none before it.
+func (s *scheduler) wantWake(t time.Time) {
+	if !t.IsZero() && (s.wakeAt.IsZero() || t.Before(s.wakeAt)) {
+		s.wakeAt = t
+	}
+}
+
+// start starts attempts as far as the breaker and the slots of the destination
+// and of the engine go.
+func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
+	for q.waiting() > 0 && q.breaker.allow(now, q.target.MaxInFlight-q.running) > 0 {
+		if s.running >= maxRunning {
+			if !q.blocked {
+				q.blocked = true
+				s.blocked = append(s.blocked, q)
+			}
+			return actions
+		}
+		q.running++
+		s.running++
+		j := q.pop()
+		j.probe = q.breaker.open
+		q.breaker.probing = j.probe
+		actions = append(actions, action{kind: startAttempt, target: q.target, job: j})
+	}
+	return actions
+}
+
+// unblock gives a slot that has become free to the queue whose turn it is, and
+// passes it on where that queue has no use for it any more.
+func (s *scheduler) unblock(now time.Time, actions []action) []action {
+	for len(s.blocked) > 0 && s.running < maxRunning {
+		q := s.blocked[0]
+		s.blocked[0] = nil
+		s.blocked = s.blocked[1:]
+		q.blocked = false
+		actions = s.pump(now, q, actions)
+	}
+	return actions
+}
+
+// arm sets the timer when the scheduler wants to be woken before it would fire.
+func (s *scheduler) arm(actions []action) []action {
+	if s.draining || s.wakeAt.IsZero() || !s.armedAt.IsZero() && !s.wakeAt.Before(s.armedAt) {
+		return actions
+	}
+	s.armedAt = s.wakeAt
+	return append(actions, action{kind: setTimer, at: s.wakeAt})
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// bench is a scheduler with a clock that only moves when told.
+type bench struct {
+	*scheduler
+	now time.Time
+}
+
+func newBench(targets ...*target) *bench {
+	b := &bench{scheduler: newScheduler(), now: time.Unix(1_700_000_000, 0)}
+	b.do(event{kind: configured, targets: targets})
+	for _, t := range targets {
+		b.do(event{kind: claimEnded, destination: t.ID})
+	}
+	return b
+}
+
+// do takes one step and returns its actions as text.
+func (b *bench) do(ev event) []string {
+	var texts []string
+	for _, a := range b.step(b.now, ev, nil) {
+		texts = append(texts, a.text(b.now))
+	}
+	return texts
+}
+
+// text describes an action.
+func (a action) text(now time.Time) string {
+	switch a.kind {
+	case startAttempt:
+		return fmt.Sprintf("try %s %s/%d", a.target.ID, a.job.delivery.ID, a.job.delivery.Epoch)
+	case startClaim:
+		return fmt.Sprintf("claim %s %d", a.target.ID, a.limit)
+	case releaseJob:
+		return fmt.Sprintf("release %s/%d", a.job.delivery.ID, a.job.delivery.Epoch)
+	default:
+		return fmt.Sprintf("wake in %v", a.at.Sub(now))
+	}
+}
+
+func destination(id string, slots int) *target {
+	return newTarget(Destination{ID: id, MaxInFlight: slots}, zap.NewNop())
+}
+
+// numbered returns the n-th job of a destination.
+func numbered(n int) *job {
+	return &job{delivery: store.Delivery{ID: store.DeliveryID{N: uint32(n)}}}
+}
+
+// fill hands jobs over, as far as there is room.
+func (b *bench) fill(id string, n int) (handed int) {
+	for handed < n && b.reserve(id) {
+		handed++
+		b.do(event{kind: handedOver, destination: id, job: numbered(handed)})
+	}
+	return handed
+}
+
+func TestANewDestinationIsClaimedFor(t *testing.T) {
+	b := &bench{scheduler: newScheduler(), now: time.Unix(0, 0)}
+	got := b.do(event{kind: configured, targets: []*target{destination("b", 1), destination("a", 1)}})
+	if want := []string{"claim b 256", "claim a 256"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if again := b.do(event{kind: configured, targets: []*target{destination("a", 1)}}); len(again) > 0 {
+		t.Errorf("a destination that stays is claimed for again: %q", again)
+	}
+}
+
+func TestMaxInFlightBoundsADestination(t *testing.T) {
+	b := newBench(destination("a", 3))
+	b.fill("a", 10)
+	if b.running != 3 {
+		t.Errorf("%d attempts run, want 3", b.running)
+	}
+	b.do(event{kind: configured, targets: []*target{destination("a", 1)}})
+	if got := b.do(event{kind: attemptEnded, destination: "a"}); len(got) > 0 {
+		t.Errorf("%q although more than the new bound still run", got)
+	}
+	got := b.do(event{kind: configured, targets: []*target{destination("a", 5)}})
+	if len(got) != 3 {
+		t.Errorf("%q after the bound was raised from 2 running to 5", got)
+	}
+}
+
+func TestTheWindowBoundsWhatIsReady(t *testing.T) {
+	b := newBench(destination("a", 1))
+	if got := b.fill("a", 5000); got != readyWindow+1 {
+		t.Errorf("%d jobs were taken, want %d and the one that runs", got, readyWindow)
+	}
+	b.do(event{kind: becameStored, destination: "a"})
+	claims := 0
+	for range readyWindow {
+		for _, a := range b.do(event{kind: attemptEnded, destination: "a"}) {
+			if a == "claim a 256" {
+				claims++
+				if room := b.queues["a"].room(); room < claimBatch {
+					t.Errorf("claimed with room for %d", room)
+				}
+			}
+		}
+	}
+	if claims != 1 {
+		t.Errorf("%d claims for one hint, want 1 until it is answered", claims)
+	}
+}
+
+func TestHandOverWaitsForOlderStoredDeliveries(t *testing.T) {
+	b := newBench(destination("a", 1))
+	b.do(event{kind: becameStored, destination: "a"})
+	if b.reserve("a") {
+		t.Error("a place was promised while the store was asked for older deliveries")
+	}
+	b.do(event{kind: claimEnded, destination: "a", claimed: store.Claimed{More: true}})
+	if b.reserve("a") {
+		t.Error("a place was promised while the store has more")
+	}
+	b.do(event{kind: claimEnded, destination: "a"})
+	if !b.reserve("a") {
+		t.Error("no place was promised although the store has nothing that is due")
+	}
+	if b.reserve("unknown") {
+		t.Error("a place was promised for a destination that is not in force")
+	}
+}
+
+func TestAFailedClaimIsTriedAgain(t *testing.T) {
+	b := newBench(destination("a", 1))
+	b.do(event{kind: becameStored, destination: "a"})
+	got := b.do(event{kind: claimEnded, destination: "a", err: errors.New("busy")})
+	if want := []string{"wake in 1s"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	b.now = b.now.Add(time.Second)
+	if got = b.do(event{kind: timerFired}); !slices.Equal(got, []string{"claim a 256"}) {
+		t.Errorf("got %q when the time had come", got)
+	}
+}
+
+// A store whose clock is behind used to be asked over and over, as fast as it
+// could answer.
+func TestAStoreWhoseClockIsBehindIsNotAskedAllTheTime(t *testing.T) {
+	b := newBench(destination("a", 1))
+	b.do(event{kind: becameStored, destination: "a"})
+	got := b.do(event{kind: claimEnded, destination: "a", claimed: store.Claimed{Next: b.now.Add(-time.Hour)}})
+	if want := []string{"wake in 5ms"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestTheTimerFollowsTheEarliestDelivery(t *testing.T) {
+	b := newBench(destination("a", 1), destination("b", 1))
+	for _, tt := range []struct {
+		id   string
+		in   time.Duration
+		want []string
+	}{
+		{"a", time.Minute, []string{"wake in 1m0s"}},
+		{"b", time.Hour, nil},
+		{"b", time.Second, []string{"wake in 1s"}},
+	} {
+		if got := b.do(event{kind: becameWaiting, destination: tt.id, at: b.now.Add(tt.in)}); !slices.Equal(got, tt.want) {
+			t.Errorf("waiting %v: got %q, want %q", tt.in, got, tt.want)
+		}
+	}
+	b.now = b.now.Add(time.Second)
+	if got := b.do(event{kind: timerFired}); !slices.Equal(got, []string{"claim b 256", "wake in 59s"}) {
+		t.Errorf("got %q when the timer fired", got)
+	}
+}
+
+func TestTheEnginesSlotsGoRound(t *testing.T) {
+	targets := []*target{destination("hog", 2*maxRunning), destination("b", 4), destination("c", 4)}
+	b := newBench(targets...)
+	b.fill("hog", maxRunning)
+	b.fill("hog", 100)
+	b.fill("b", 3)
+	b.fill("c", 3)
+	var turns []string
+	for range 6 {
+		for _, a := range b.do(event{kind: attemptEnded, destination: "hog"}) {
+			turns = append(turns, a[4:7])
+		}
+	}
+	if want := []string{"hog", "b m", "c m", "hog", "b m", "c m"}; !slices.Equal(turns, want) {
+		t.Errorf("the slots went to %q, want %q", turns, want)
+	}
+	if b.running != maxRunning {
+		t.Errorf("%d attempts run, want %d", b.running, maxRunning)
+	}
+}
+
+// A queue that waited for a slot and then lost its jobs used to swallow the slot
+// that it was given.
+func TestASlotIsPassedOnByAQueueThatDoesNotNeedItAnyMore(t *testing.T) {
+	hog, gone, last := destination("hog", maxRunning), destination("gone", 4), destination("last", 4)
+	b := newBench(hog, gone, last)
+	b.fill("hog", maxRunning)
+	b.fill("gone", 1)
+	b.fill("last", 1)
+	b.do(event{kind: configured, targets: []*target{hog, last}})
+	got := b.do(event{kind: attemptEnded, destination: "hog"})
+	if len(got) != 1 || got[0][:8] != "try last" {
+		t.Errorf("got %q, want an attempt for last", got)
+	}
+}
+
+func TestDrainingStartsNothingAndGivesLeasesBack(t *testing.T) {
+	b := newBench(destination("a", 1))
+	b.fill("a", 3)
+	if got := b.do(event{kind: drainBegan}); len(got) != 2 || got[0][:7] != "release" {
+		t.Errorf("got %q, want two releases", got)
+	}
+	for _, ev := range []event{
+		{kind: attemptEnded, destination: "a"}, {kind: becameStored, destination: "a"},
+		{kind: becameWaiting, destination: "a", at: b.now}, {kind: timerFired},
+	} {
+		if got := b.do(ev); len(got) > 0 {
+			t.Errorf("event %d: got %q while draining", ev.kind, got)
+		}
+	}
+	if b.reserve("a") {
+		t.Error("a place was promised while draining")
+	}
+	got := b.do(event{kind: claimEnded, destination: "a", claimed: store.Claimed{Deliveries: make([]store.Delivery, 2)}})
+	if len(got) != 2 {
+		t.Errorf("got %q for a claim that came too late, want two releases", got)
+	}
+}
+
+func TestADestinationThatGoesGivesItsLeasesBackAndIsClaimedForWhenItReturns(t *testing.T) {
+	a := destination("a", 1)
+	b := newBench(a)
+	b.fill("a", 3)
+	if got := b.do(event{kind: configured}); len(got) != 2 {
+		t.Errorf("got %q, want two releases", got)
+	}
+	if b.reserve("a") {
+		t.Error("a place was promised for a destination that has gone")
+	}
+	b.do(event{kind: attemptEnded, destination: "a"})
+	if got := b.do(event{kind: configured, targets: []*target{a}}); !slices.Equal(got, []string{"claim a 256"}) {
+		t.Errorf("got %q when it returned", got)
+	}
+}
