@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// BenchmarkAccept measures the way from a request to its answer, with a store in
+// memory and what Caddy's server does for each request.
+func BenchmarkAccept(b *testing.B) {
+	r := start(b, memoryOptions+":0 {\n\trelay /in "+deadAddr(b)+" {\n\t\tverify stripe "+stripeSecret+"\n\t\tretry off\n\t}\n}\n")
+	h := r.relay["in"]
+	server := new(caddyhttp.Server)
+	data := strings.Repeat("x", 1000)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		n++
+		r := signed("/in", fmt.Sprintf(`{"id":"evt_%d","type":"invoice.paid","data":"%s"}`, n, data))
+		w := httptest.NewRecorder()
+		b.StartTimer()
+		if err := h.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server), nil); err != nil || w.Code != 200 {
+			b.Fatal(w.Code, err)
+		}
+	}
+}
+
+// BenchmarkDeliver measures an attempt whose forward answers at once.
+func BenchmarkDeliver(b *testing.B) {
+	r, err := provision(b, memoryOptions+":0 {\n\trelay /in {\n\t\tforward {\n\t\t\trespond 200\n\t\t}\n\t}\n}\n")
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, a := r.relay["in"].destinations[0].forward, attempt()
+	b.ReportAllocs()
+	for b.Loop() {
+		if result := f.Deliver(b.Context(), a); result.Err != nil {
+			b.Fatal(result.Err)
+		}
+	}
+}

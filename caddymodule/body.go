@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay"
+)
+
+const (
+	// bodyStep is how much of the memory budget is taken at a time.
+	bodyStep = 64 << 10
+
+	// bodyTime is how long a sender has for its body, whatever its size.
+	bodyTime = 10 * time.Second
+
+	// bodyRate is how fast a sender must be beyond that, in bytes per second.
+	bodyRate = 256 << 10
+)
+
+// Why a body was not read.
+var (
+	errTooLarge = errors.New("body is over the limit")
+	errNoMemory = errors.New("memory for bodies is used up")
+)
+
+// bodyReader reads one body into memory, within a size, a time and a budget.
+type bodyReader struct {
+	body        io.Reader
+	size        int64 // as announced, -1 for unknown
+	limit       int64
+	reservation *relay.Reservation
+	deadline    func(time.Time) error
+	started     time.Time
+}
+
+// newBodyReader returns the reader of a request's body. w is the writer of its
+// response.
+func newBodyReader(w http.ResponseWriter, r *http.Request, limit int64, reservation *relay.Reservation) *bodyReader {
+	return &bodyReader{
+		body:        r.Body,
+		size:        r.ContentLength,
+		limit:       limit,
+		reservation: reservation,
+		deadline:    http.NewResponseController(w).SetReadDeadline,
+		started:     time.Now(),
+	}
+}
+
+// read returns the body as it was received.
+func (b *bodyReader) read() ([]byte, error) {
+	if b.size > b.limit {
+		return nil, errTooLarge
+	}
+	if b.size == 0 || b.body == nil || b.body == http.NoBody {
+		return nil, nil
+	}
+	buf, err := b.grow(nil)
+	if err != nil {
+		return nil, err
+	}
+	// Not every writer can set deadlines; Caddy's own timeouts hold then.
+	_ = b.deadline(b.due(0))
+	extended := 0
+	for {
+		n, err := b.body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > b.limit:
+			return nil, errTooLarge
+		case errors.Is(err, io.EOF):
+			_ = b.deadline(time.Time{})
+			return buf, nil
+		case err != nil:
+			return nil, bodyError(err)
+		}
+		if int64(len(buf)) == b.size {
+			return buf, b.end()
+		}
+		if len(buf) == cap(buf) {
+			if buf, err = b.grow(buf); err != nil {
+				return nil, err
+			}
+		}
+		if len(buf)-extended >= bodyStep {
+			extended = len(buf)
+			_ = b.deadline(b.due(extended))
+		}
+	}
+}
+
+// due is when the body must have been read, after so many bytes of it.
+func (b *bodyReader) due(received int) time.Time {
+	return b.started.Add(bodyTime + time.Duration(received)*time.Second/bodyRate)
+}
+
+// end reads the end of a body of announced size, of which all bytes have come.
+func (b *bodyReader) end() error {
+	_, err := io.ReadFull(b.body, make([]byte, 1))
+	if !errors.Is(err, io.EOF) {
+		return bodyError(err)
+	}
+	_ = b.deadline(time.Time{})
+	return nil
+}
+
+// grow returns a larger buffer with the same bytes in it. The memory follows
+// what has arrived, not what was announced, and ends exactly at what was.
+func (b *bodyReader) grow(buf []byte) ([]byte, error) {
+	most := b.limit + 1
+	if b.size >= 0 {
+		most = b.size
+	}
+	next := min(max(2*int64(cap(buf)), bodyStep), most)
+	if b.size < 0 && cap(buf) == 0 {
+		next = min(4<<10, most)
+	}
+	if !b.reservation.Grow(next - int64(cap(buf))) {
+		return nil, errNoMemory
+	}
+	larger := make([]byte, len(buf), next)
+	copy(larger, buf)
+	return larger, nil
+}
+
+// bodyError tells a body that is too large, also for a handler before us, from
+// trouble on the way. No error means that there were more bytes than announced.
+func bodyError(err error) error {
+	if err == nil {
+		return errTooLarge
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return errTooLarge
+	}
+	return err
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import "net/http"
+
+// headSize is how much of an answer's body is kept with its attempt.
+const headSize = 1 << 10
+
+// capture takes the answer of a chain of handlers, of which it keeps status,
+// headers and the first bytes of the body.
+type capture struct {
+	header http.Header
+	status int
+	head   []byte
+}
+
+func newCapture() *capture { return &capture{header: make(http.Header)} }
+
+// Header returns the headers to answer with.
+func (c *capture) Header() http.Header { return c.header }
+
+// WriteHeader takes the first status that is final.
+func (c *capture) WriteHeader(status int) {
+	if c.status == 0 && status >= 200 {
+		c.status = status
+	}
+}
+
+// Write keeps what fits.
+func (c *capture) Write(p []byte) (int, error) {
+	c.WriteHeader(http.StatusOK)
+	if room := headSize - len(c.head); room > 0 {
+		c.head = append(c.head, p[:min(room, len(p))]...)
+	}
+	return len(p), nil
+}
+
+// Flush does nothing: there is nobody to wait.
+func (c *capture) Flush() {}
+
+// Interface guard
+var _ http.Flusher = (*capture)(nil)

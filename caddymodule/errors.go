@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import "errors"
+
+// Mistakes in the configuration of a relay that are found in several places.
+var (
+	errNowhere = errors.New("the relay leads nowhere: give it upstreams (relay /path localhost:3000), forward or destination")
+	errTwoWays = errors.New("a relay leads one way: upstreams, forward and destination exclude each other. Put what each does into a destination")
+	errNested  = errors.New("a forward leads into a relay: deliveries can not be relayed again")
+)

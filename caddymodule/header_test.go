@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+func TestP7_EndToEndHeadersAreKeptAndOthersAreNot(t *testing.T) {
+	in := http.Header{
+		"Stripe-Signature":  {"t=1,v1=aa"},
+		"Content-Type":      {"application/json"},
+		"Accept":            {"a", "b"},
+		"Connection":        {"close, X-Hop", "x-other"},
+		"X-Hop":             {"1"},
+		"X-Other":           {"1"},
+		"Content-Length":    {"3"},
+		"Transfer-Encoding": {"chunked"},
+		"Te":                {"trailers"},
+		"Trailer":           {"X"},
+		"Expect":            {"100-continue"},
+		"Upgrade":           {"h2c"},
+		"Http2-Settings":    {"x"},
+		"Keep-Alive":        {"5"},
+		"Proxy-Anything":    {"x"},
+		"Forwarded":         {"for=1"},
+		"X-Forwarded-For":   {"1.2.3.4"},
+		"Relay-Verified":    {"stripe"},
+		"X-Secret":          {"drop me"},
+	}
+	before := in.Clone()
+	drop := []string{"X-Secret"}
+	want := http.Header{"Stripe-Signature": {"t=1,v1=aa"}, "Content-Type": {"application/json"}, "Accept": {"a", "b"}}
+	if got := captureHeader(in, false, drop); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+	want["Forwarded"], want["X-Forwarded-For"] = []string{"for=1"}, []string{"1.2.3.4"}
+	if got := captureHeader(in, true, drop); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("behind a trusted proxy kept %v, want %v", got, want)
+	}
+	if !maps.EqualFunc(in, before, slices.Equal) {
+		t.Error("the request's own headers were changed")
+	}
+}
+
+func FuzzF7_HeaderFilter(f *testing.F) {
+	f.Add("X-A", "v", "close, x-a", false)
+	f.Add("relay-id", "v", "", true)
+	f.Add("X\r\nB", "v\r\nC: d", "keep-alive", false)
+	f.Add("Transfer-Encoding", "chunked", ",,", true)
+	f.Fuzz(func(t *testing.T, name, value, connection string, forwarding bool) {
+		in := http.Header{"Connection": {connection}, textproto.CanonicalMIMEHeaderKey(name): {value}, "X-Kept": {"1"}}
+		once := captureHeader(in, forwarding, nil)
+		for kept, values := range once {
+			lower := strings.ToLower(kept)
+			if slices.Contains([]string{"connection", "content-length", "te", "trailer", "transfer-encoding", "expect", "upgrade", "keep-alive"}, lower) ||
+				strings.HasPrefix(lower, "proxy-") || strings.HasPrefix(lower, "relay-") ||
+				!forwarding && (lower == "forwarded" || strings.HasPrefix(lower, "x-forwarded-")) {
+				t.Errorf("%q survives", kept)
+			}
+			for named := range strings.SplitSeq(connection, ",") {
+				if strings.EqualFold(strings.TrimSpace(named), kept) {
+					t.Errorf("%q survives though Connection names it", kept)
+				}
+			}
+			for _, v := range values {
+				if !httpguts.ValidHeaderFieldName(kept) || !httpguts.ValidHeaderFieldValue(v) {
+					t.Errorf("%q: %q can not be sent", kept, v)
+				}
+			}
+		}
+		if twice := captureHeader(once, forwarding, nil); !maps.EqualFunc(once, twice, slices.Equal) {
+			t.Errorf("filtering again changes %v to %v", once, twice)
+		}
+	})
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay"
+	"github.com/caddy-relay/caddy-relay/relay/scheme"
+)
+
+// refusal is why a request was not accepted. The sender learns the status and
+// nothing else.
+type refusal struct {
+	// status is what the sender gets.
+	status int
+
+	// reason is one word for metrics and logs.
+	reason string
+
+	// detail tells the operator more. It is asked only where it is logged, and
+	// while the body is still there.
+	detail func() string
+
+	// hangUp says that the rest of the body is not worth waiting for.
+	hangUp bool
+}
+
+// unreadable is the refusal of a request whose body was not read whole.
+func unreadable(err error) *refusal {
+	switch {
+	case errors.Is(err, errTooLarge):
+		return &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", hangUp: true}
+	case errors.Is(err, errNoMemory):
+		return &refusal{status: http.StatusServiceUnavailable, reason: "memory", hangUp: true}
+	default:
+		return &refusal{status: http.StatusServiceUnavailable, reason: "body", detail: err.Error, hangUp: true}
+	}
+}
+
+// unaccepted is the refusal of a message that was not made durable: always our
+// own trouble.
+func unaccepted(err error) *refusal {
+	reason := "store"
+	switch {
+	case errors.Is(err, relay.ErrDeadline):
+		reason = "deadline"
+	case errors.Is(err, relay.ErrOverloaded):
+		reason = "overloaded"
+	case errors.Is(err, relay.ErrNotReady), errors.Is(err, relay.ErrClosed):
+		reason = "not_ready"
+	}
+	return &refusal{status: http.StatusServiceUnavailable, reason: reason, detail: err.Error}
+}
+
+// unverified is the refusal of a request that no scheme verifies, by the failure
+// that came nearest and its scheme.
+func (h *Handler) unverified(f *scheme.Failure, by *scheme.Scheme) *refusal {
+	status := f.Status()
+	if status == http.StatusUnauthorized {
+		status = cmp.Or(h.RejectStatus, by.RejectStatus, status)
+	}
+	return &refusal{status: status, reason: f.Label(), detail: f.Detail}
+}
+
+// nearness ranks how much of a verification succeeded. A key service that could
+// not be asked comes first: the same bytes may be good later.
+func nearness(f *scheme.Failure) int {
+	switch {
+	case errors.Is(f, scheme.ErrUnavailable):
+		return 4
+	case errors.Is(f, scheme.ErrStale):
+		return 3
+	case errors.Is(f, scheme.ErrMismatch):
+		return 2
+	case errors.Is(f, scheme.ErrMalformed):
+		return 1
+	default:
+		return 0
+	}
+}
+
+// Bounds of Retry-After, in seconds.
+const (
+	retryAfterLeast = 2
+	retryAfterMost  = 10
+)
+
+// refuse writes the answer whole and tells the operator why, in one line.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusal) {
+	metrics.request(h.Name, refused.reason)
+	if c := h.sampled.Check(zap.WarnLevel, "refused: "+refused.reason); c != nil {
+		fields := []zap.Field{zap.Int("status", refused.status), zap.String("source", h.Name), zap.String("remote_ip", remoteIP(r))}
+		if refused.detail != nil {
+			fields = append(fields, zap.String("detail", refused.detail()))
+		}
+		c.Write(fields...)
+	}
+	header := w.Header()
+	switch refused.status {
+	case http.StatusMethodNotAllowed:
+		header.Set("Allow", strings.Join(h.Methods, ", "))
+	case http.StatusServiceUnavailable:
+		header.Set("Retry-After", strconv.Itoa(retryAfterLeast+rand.IntN(retryAfterMost-retryAfterLeast+1)))
+	}
+	if refused.hangUp && r.ProtoMajor == 1 {
+		header.Set("Connection", "close")
+	}
+	write(w, refused.status, textPlain, http.StatusText(refused.status))
+}
+
+// textPlain is the type of everything that the relay writes by itself.
+const textPlain = "text/plain; charset=utf-8"
+
+// write writes a short answer whole.
+func write(w http.ResponseWriter, status int, contentType, body string) {
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
+	if body != "" {
+		header.Set("Content-Type", contentType)
+	}
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	if status == http.StatusNoContent {
+		header.Del("Content-Length")
+	}
+	w.WriteHeader(status)
+	if body != "" {
+		// Whoever does not take the answer will send again.
+		_, _ = w.Write([]byte(body))
+	}
+}

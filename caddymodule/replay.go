@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-relay/caddy-relay/relay"
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// forward delivers messages through a chain of Caddy's handlers.
+type forward struct {
+	destination string
+	chain       caddyhttp.Handler
+	server      *caddyhttp.Server
+	log         *zap.Logger
+}
+
+// newForward provisions the routes of a destination and compiles them once.
+func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteList) (*forward, error) {
+	if err := routes.Provision(ctx); err != nil {
+		return nil, fmt.Errorf("forward of destination %s: %w", destination, err)
+	}
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil {
+		// Handlers dereference the server without asking.
+		server = new(caddyhttp.Server)
+	}
+	end := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return errUnhandled })
+	return &forward{
+		destination: destination,
+		chain:       routes.Compile(end),
+		server:      server,
+		log:         ctx.Logger().With(zap.String("destination", destination)),
+	}, nil
+}
+
+// deliveryCtxKey marks the context of a delivery, so that a relay can tell that
+// it is reached by one.
+const deliveryCtxKey caddy.CtxKey = "relay_delivery"
+
+// Deliver implements relay.Deliverer.
+func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			result = f.panicked(ctx, p)
+		}
+	}()
+	m := a.Message
+	r, err := rebuild(ctx, a)
+	if err != nil {
+		return relay.Result{Outcome: store.Unhandled, Err: err}
+	}
+	rec := newCapture()
+	repl := caddy.NewReplacer()
+	r = caddyhttp.PrepareRequest(r, repl, rec, f.server)
+	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, m.Request.ClientIP)
+	caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, m.Request.TrustedProxy)
+	repl.Map(attemptFacts(a, f.destination).get)
+	err = f.chain.ServeHTTP(rec, r)
+	return classify(ctx, r, rec, err)
+}
+
+// panicked is the result of an attempt whose chain has panicked. A proxy does so
+// on purpose when the answer breaks off, and nothing that was captured before is
+// to be trusted.
+func (f *forward) panicked(ctx context.Context, p any) relay.Result {
+	if cause := ctx.Err(); cause != nil {
+		return cutOff(ctx, cause)
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		return relay.Result{Outcome: store.Broken, Err: errors.New("the answer ended before it was whole")}
+	}
+	f.log.Error("handler in forward panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+	return relay.Result{Outcome: store.Broken, Err: fmt.Errorf("a handler of the forward panicked: %v", p)}
+}
+
+// rebuild makes the request of an attempt from what is stored of the message.
+func rebuild(ctx context.Context, a relay.Attempt) (*http.Request, error) {
+	in := &a.Message.Request
+	target, err := url.ParseRequestURI(in.URI)
+	if err != nil {
+		return nil, fmt.Errorf("stored request has no usable URI: %w", err)
+	}
+	ctx = context.WithValue(ctx, http.LocalAddrContextKey, localAddr(in.LocalAddr))
+	ctx = context.WithValue(ctx, deliveryCtxKey, true)
+	r := &http.Request{
+		Method:        in.Method,
+		URL:           &url.URL{Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery, ForceQuery: target.ForceQuery},
+		RequestURI:    in.URI,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        attemptHeader(a),
+		Host:          in.Host,
+		RemoteAddr:    in.RemoteAddr,
+		Body:          http.NoBody,
+		ContentLength: int64(len(in.Body)),
+	}
+	if len(in.Body) > 0 {
+		r.Body = io.NopCloser(bytes.NewReader(in.Body))
+	}
+	if in.TLS {
+		r.TLS = &tls.ConnectionState{HandshakeComplete: true}
+	}
+	return r.WithContext(ctx), nil
+}
+
+// localAddr reads the stored address of our own end of the connection.
+func localAddr(text string) net.Addr {
+	addr, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return new(net.TCPAddr)
+	}
+	return net.TCPAddrFromAddrPort(addr)
+}
+
+// attemptHeader returns the headers of an attempt: those of the sender, again
+// without any that may not go on, and ours.
+func attemptHeader(a relay.Attempt) http.Header {
+	m := a.Message
+	h := captureHeader(m.Request.Header, m.Request.TrustedProxy, nil)
+	own := ownFields{header: h, values: make([]string, 0, 9)}
+	id := m.ID.String()
+	own.set("Relay-Id", id)
+	own.set("Relay-Source", m.Source)
+	own.set("Relay-Event-Id", m.EventID)
+	own.set("Relay-Type", m.Type)
+	own.set("Relay-Attempt", strconv.FormatUint(uint64(a.Number), 10))
+	own.set("Relay-Received-At", m.ReceivedAt.Format(time.RFC3339Nano))
+	own.set("Relay-Verified", m.VerifiedBy)
+	if a.Delivery.ReplayOf != 0 {
+		own.set("Relay-Replay", "1")
+	}
+	if len(h["Idempotency-Key"]) == 0 {
+		if a.Delivery.Generation > 0 {
+			id += "-r" + strconv.FormatUint(uint64(a.Delivery.Generation), 10)
+		}
+		own.set("Idempotency-Key", id)
+	}
+	return h
+}
+
+// ownFields adds headers whose values share one array.
+type ownFields struct {
+	header http.Header
+	values []string
+}
+
+// set sets a header whose name is canonical. A value that is empty, or that no
+// header can hold, leaves it out.
+func (o *ownFields) set(name, value string) {
+	if value == "" || !httpguts.ValidHeaderFieldValue(value) {
+		return
+	}
+	n := len(o.values)
+	o.values = append(o.values, value)
+	o.header[name] = o.values[n : n+1 : n+1]
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// redacted is what every form of a resolved secret prints.
+const redacted = "REDACTED"
+
+// weakSecret is the length in bytes under which a secret is warned about.
+const weakSecret = 16
+
+// secret is the bytes of a secret after its placeholders have been resolved.
+// However it is printed, it does not show them.
+type secret struct{ bytes []byte }
+
+// Format prints that there is a secret, whatever the verb.
+func (secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// String returns a fixed text.
+func (secret) String() string { return redacted }
+
+// GoString returns a fixed text.
+func (secret) GoString() string { return redacted }
+
+// MarshalJSON returns a fixed text.
+func (secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// errNoSecret is what is left of a {$VAR} that was not set.
+var errNoSecret = errors.New("no secret. A {$VAR} that is not set expands to nothing when the Caddyfile is read")
+
+// resolveSecrets resolves the placeholders of a list of secrets.
+func resolveSecrets(texts []string) ([]secret, error) {
+	if len(texts) == 0 {
+		return nil, errNoSecret
+	}
+	resolved := make([]secret, 0, len(texts))
+	for _, text := range texts {
+		s, err := resolveSecret(text)
+		if err != nil {
+			return nil, err
+		}
+		resolved = append(resolved, s)
+	}
+	return resolved, nil
+}
+
+// resolveSecret resolves the placeholders of one secret. Its errors name the
+// placeholder and the remedy, never the secret.
+func resolveSecret(text string) (secret, error) {
+	if text == "" {
+		return secret{}, errNoSecret
+	}
+	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return secret{}, unresolved(text)
+	}
+	if path, ok := filePlaceholder(text); ok {
+		value = strings.TrimRight(value, "\r\n")
+		if strings.TrimSpace(value) == "" {
+			return secret{}, emptyFile(path)
+		}
+	}
+	if strings.TrimSpace(value) == "" {
+		return secret{}, unresolved(text)
+	}
+	return secret{[]byte(value)}, nil
+}
+
+var placeholder = regexp.MustCompile(`\{([^{}]+)\}`)
+
+// filePlaceholder returns the path of a secret that is one {file.*} and nothing
+// else.
+func filePlaceholder(text string) (string, bool) {
+	inner, ok := strings.CutPrefix(text, "{file.")
+	if !ok || !strings.HasSuffix(inner, "}") || strings.ContainsAny(inner[:len(inner)-1], "{}") {
+		return "", false
+	}
+	return inner[:len(inner)-1], true
+}
+
+// unresolved says which placeholder of a secret has no value, and what to do.
+func unresolved(text string) error {
+	repl := caddy.NewReplacer()
+	for _, match := range placeholder.FindAllStringSubmatch(text, -1) {
+		key := match[1]
+		value, _ := repl.GetString(key)
+		if value != "" {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(key, "env."):
+			return fmt.Errorf("{%s} is empty. Environment is read when Caddy starts: restart it (a reload is not enough), or keep the secret in a file: {file./etc/caddy/%s.secret}",
+				key, strings.ToLower(strings.TrimPrefix(key, "env.")))
+		case strings.HasPrefix(key, "file."):
+			return emptyFile(strings.TrimPrefix(key, "file."))
+		case strings.HasPrefix(key, "http.request.uri.path.file."):
+			return fmt.Errorf("{file.%s} means a part of the request's path in a site block. Write the absolute path of the file: {file./etc/caddy/%[1]s}",
+				strings.TrimPrefix(key, "http.request.uri.path.file."))
+		case strings.HasPrefix(key, "http."):
+			return fmt.Errorf("{%s} is known only while a request is served. A secret comes from {env.NAME} or {file./absolute/path}", key)
+		}
+	}
+	if placeholder.MatchString(text) {
+		return errors.New("it holds an unknown placeholder. A secret comes from {env.NAME} or {file./absolute/path}; write \\{ for a brace that belongs to it")
+	}
+	return errNoSecret
+}
+
+// emptyFile says why no secret could be read from a file.
+func emptyFile(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("reading {file.%s}: %w (Caddy runs as user id %d)", path, err, os.Getuid())
+	}
+	_ = file.Close()
+	return fmt.Errorf("{file.%s} is empty: write the secret into the file", path)
+}
+
+// inline reports whether a secret is written out in the configuration.
+func inline(text string) bool { return !placeholder.MatchString(text) }
+
+// fromEnvironment reports whether a secret comes from the environment.
+func fromEnvironment(text string) bool { return strings.Contains(text, "{env.") }
+
+// printsEnvironment reports whether this process was told to print its
+// environment at start, as the systemd unit of Caddy tells it to.
+func printsEnvironment(args []string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		return arg == "--environ" || arg == "-environ" || arg == "-e" || strings.HasPrefix(arg, "--environ=")
+	})
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/scheme"
+)
+
+// provisionVerify loads the schemes and compiles them with the dedupe rule.
+func (h *Handler) provisionVerify(ctx caddy.Context, app *App) error {
+	environment := slices.ContainsFunc(h.VerifyRaw, func(raw json.RawMessage) bool { return fromEnvironment(string(raw)) })
+	var err error
+	if h.rule, err = newRule(h.Dedupe, len(h.VerifyRaw) > 0); err != nil {
+		return err
+	}
+	if len(h.VerifyRaw) == 0 {
+		h.log.Warn("relay verifies nothing: whoever finds its URL can send to the app; add verify", zap.String("origin", h.Origin))
+	} else if err := h.loadSchemes(ctx); err != nil {
+		return err
+	}
+	if h.rule.off {
+		h.log.Info("duplicates are not looked for", zap.String("origin", h.Origin))
+	}
+	if environment && printsEnvironment(os.Args) && app.warnOnce("environ") {
+		h.log.Warn("this process prints its environment at start (--environ); keep secrets in files")
+	}
+	return nil
+}
+
+// loadSchemes loads and compiles the schemes.
+func (h *Handler) loadSchemes(ctx caddy.Context) error {
+	guests, err := ctx.LoadModule(h, "VerifyRaw")
+	if err != nil {
+		return err
+	}
+	for _, guest := range guests.([]any) {
+		module, ok := guest.(SchemeModule)
+		if !ok {
+			return fmt.Errorf("verify: %T is no caddymodule.SchemeModule", guest)
+		}
+		v, err := module.Compile(h.rule.adjust)
+		if err != nil {
+			return err
+		}
+		h.verifiers = append(h.verifiers, v)
+	}
+	return nil
+}
+
+// verified is what a good request was found to be.
+type verified struct {
+	verdict scheme.Verdict
+
+	// scheme is the one that verified it, nil for a relay that verifies nothing.
+	scheme *scheme.Scheme
+}
+
+// verify tries all schemes until one verifies the request.
+func (h *Handler) verify(request *scheme.Request) (verified, *refusal) {
+	if len(h.verifiers) == 0 {
+		return verified{}, nil
+	}
+	now := time.Now()
+	var best *scheme.Failure
+	var by *scheme.Scheme
+	for _, v := range h.verifiers {
+		verdict, err := v.Verify(request, now)
+		if err == nil {
+			return verified{verdict, v.Scheme()}, nil
+		}
+		if f := asFailure(err); best == nil || nearness(f) > nearness(best) {
+			best, by = f, v.Scheme()
+		}
+	}
+	return verified{}, h.unverified(best, by)
+}
+
+// asFailure returns the failure that an error of a verifier is.
+func asFailure(err error) *scheme.Failure {
+	if f, ok := err.(*scheme.Failure); ok {
+		return f
+	}
+	return &scheme.Failure{Reason: scheme.ErrUnavailable}
+}
+
+// signedRequest is the request as the sender signed it: with the URL that it
+// called, whatever has rewritten it since.
+func signedRequest(r *http.Request, body []byte) *scheme.Request {
+	uri, host := r.RequestURI, r.Host
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		uri = original.RequestURI
+		if !strings.HasPrefix(uri, "/") {
+			uri = original.URL.RequestURI()
+		}
+	}
+	protocol := "http://"
+	if r.TLS != nil {
+		protocol = "https://"
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		if proto := r.Header.Get("X-Forwarded-Proto"); proto == "http" || proto == "https" {
+			protocol = proto + "://"
+		}
+		if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" {
+			host = forwarded
+		}
+	}
+	return &scheme.Request{Method: r.Method, URL: protocol + host + uri, Header: r.Header, Host: host, Body: body}
+}
+
+// remoteIP is the address that a request came from, for logs.
+func remoteIP(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
+		return ip
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// localAddrOf is our own end of the connection.
+func localAddrOf(r *http.Request) string {
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return addr.String()
+	}
+	return ""
+}
