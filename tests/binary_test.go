@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+)
+
+// shared is what all tests of the binary have in common.
+var shared struct{ dir string }
+
+// built is the binary under test: the one that RELAY_TEST_CADDY names, such as one built by xcaddy or with the race
+// detector, or else cmd/caddy as it is in this checkout.
+var built = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("RELAY_TEST_CADDY"); path != "" {
+		return filepath.Abs(path)
+	}
+	path := filepath.Join(shared.dir, "caddy")
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	cmd := exec.Command("go", "build", "-tags", "nobadger,nomysql,nopgx", "-o", path, "../cmd/caddy")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building cmd/caddy: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// caddyBinary returns the path of the binary under test.
+func caddyBinary(t testing.TB) string {
+	t.Helper()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
