@@ -283,8 +283,8 @@ func settle(d time.Duration) {
 	synctest.Wait()
 }
 
-// close closes the engine and checks what must hold after that: the memory is
-// free, and the books balance.
+// close closes the engine and checks what must hold after that: the memory and
+// the places are free, and the books balance.
 func (r *rig) close() {
 	r.t.Helper()
 	if err := r.Close(); err != nil {
@@ -293,6 +293,11 @@ func (r *rig) close() {
 	synctest.Wait()
 	if used := r.Budget().Used(); used != 0 {
 		r.t.Errorf("%d bytes of the budget are still taken", used)
+	}
+	for id, q := range r.current.Load().dispatcher.scheduler.queues {
+		if q.reserved != 0 || q.waiting() != 0 {
+			r.t.Errorf("%s still has %d reserved places and %d jobs", id, q.reserved, q.waiting())
+		}
 	}
 	r.balanced()
 }

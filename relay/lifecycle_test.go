@@ -265,6 +265,22 @@ func TestP12_ADestinationThatGoesKeepsItsDeliveries(t *testing.T) {
 	})
 }
 
+func TestP12_ADestinationThatReturnsBeforeItsLeasesAreGivenBackIsServed(t *testing.T) {
+	bubble(t, slow(time.Second), func(t *testing.T, r *rig) {
+		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, MaxInFlight: 1}))
+		for i := range 10 {
+			r.accept(fmt.Sprint(i))
+		}
+		empty := r.to()
+		r.Attach(empty)
+		r.Detach(empty) // and no time has passed
+		settle(time.Minute)
+		if n := r.upstream.count(); n != 10 {
+			t.Errorf("%d of 10 were delivered", n)
+		}
+	})
+}
+
 func TestP12_AReloadUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	bubble(t, slow(20*time.Millisecond), func(t *testing.T, r *rig) {
 		go func() {

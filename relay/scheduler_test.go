@@ -151,6 +151,24 @@ func TestAFailedClaimIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestTheSchedulerTakesQueuesInTheOrderOfTheirComing(t *testing.T) {
+	var targets []*target
+	var want []string
+	for i := range 20 {
+		id := fmt.Sprint(7 * i % 20)
+		targets = append(targets, destination(id, 1))
+		want = append(want, "claim "+id+" 256")
+	}
+	b := newBench(targets...)
+	for _, target := range targets {
+		b.do(event{kind: becameWaiting, destination: target.ID, at: b.now.Add(time.Second)})
+	}
+	b.now = b.now.Add(time.Second)
+	if got := b.do(event{kind: timerFired}); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A store whose clock is behind used to be asked over and over, as fast as it
 // could answer.
 func TestAStoreWhoseClockIsBehindIsNotAskedAllTheTime(t *testing.T) {
