@@ -52,6 +52,8 @@ func (c *collector) place() string {
 		return "body value " + c.Body
 	case c.Form != "":
 		return "form field " + c.Form
+	case c.Whole:
+		return "token in the body"
 	default:
 		return "query parameter " + c.Query
 	}
@@ -84,6 +86,8 @@ func (c *collector) value(r *Request) (string, bool) {
 		return query.find(r.Body)
 	case c.Form != "":
 		return parameter(borrow(r.Body), c.Form)
+	case c.Whole:
+		return strings.TrimSpace(borrow(r.Body)), true
 	default:
 		return parameter(r.rawQuery(), c.Query)
 	}
@@ -103,7 +107,9 @@ func (c *collector) groups(r *Request) []string {
 func (c *collector) collect(r *Request, s *scratch) string {
 	if len(c.headers) == 0 {
 		value, _ := c.value(r)
-		return c.divide(value, s)
+		if note := c.divide(value, s); note != "" {
+			return note
+		}
 	}
 	for _, name := range c.headers {
 		lines := r.Header[name]
@@ -135,6 +141,8 @@ func (c *collector) divide(value string, s *scratch) string {
 		return c.divideList(value, s)
 	case Base64JSON:
 		return c.divideJSON(value, s)
+	case Detached:
+		return c.divideDetached(value, s)
 	default:
 		return c.add(s, "", value)
 	}
@@ -182,6 +190,19 @@ func (c *collector) divideJSON(value string, s *scratch) string {
 	return ""
 }
 
+// divideDetached takes a signature apart whose payload is elsewhere. What its
+// header says of the algorithm does not matter: the key decides.
+func (c *collector) divideDetached(value string, s *scratch) string {
+	parts := strings.Split(value, ".")
+	if len(parts) != 3 || parts[1] != "" {
+		return c.place() + " is no signature without its payload"
+	}
+	if note := c.addField(s, c.Field, parts[0]); note != "" {
+		return note
+	}
+	return c.add(s, "", parts[2])
+}
+
 // cut is strings.Cut, the faster way for one byte.
 func cut(value, separator string) (before, after string, found bool) {
 	if len(separator) != 1 {
@@ -212,6 +233,9 @@ func (c *collector) element(i int, element string, s *scratch) string {
 	switch c.Format {
 	case KeyValue:
 		name, value, ok := cut(element, "=")
+		if c.Quoted {
+			value = strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`)
+		}
 		switch {
 		case !ok:
 			return fmt.Sprintf("%s has an element without =", c.place())
@@ -270,6 +294,9 @@ func (c *collector) add(s *scratch, tag, text string) string {
 
 // write puts signatures and fields together as the provider sends them.
 func (c *collector) write(fields []field, signatures []candidate) string {
+	if c.Format == Detached {
+		return fields[0].value + ".." + signatures[0].text
+	}
 	if c.Format == Base64JSON {
 		object := map[string]string{c.Tag: c.Prefix + signatures[0].text}
 		for _, f := range fields {
@@ -283,13 +310,13 @@ func (c *collector) write(fields []field, signatures []candidate) string {
 		if c.Format == Positional {
 			elements = append(elements, f.value)
 		} else {
-			elements = append(elements, f.name+"="+f.value)
+			elements = append(elements, f.name+"="+c.quote(f.value))
 		}
 	}
 	for _, sig := range signatures {
 		switch c.Format {
 		case KeyValue:
-			elements = append(elements, c.Tag+"="+c.Prefix+sig.text)
+			elements = append(elements, c.Tag+"="+c.quote(c.Prefix+sig.text))
 		case Tagged:
 			elements = append(elements, sig.tag+","+c.Prefix+sig.text)
 		case Pairs:
@@ -299,4 +326,12 @@ func (c *collector) write(fields []field, signatures []candidate) string {
 		}
 	}
 	return strings.Join(elements, c.separator())
+}
+
+// quote puts a value in quotes where the provider does.
+func (c *collector) quote(value string) string {
+	if c.Quoted {
+		return `"` + value + `"`
+	}
+	return value
 }

@@ -213,3 +213,42 @@ func TestAlipaySignsEverythingButTheSignature(t *testing.T) {
 		}
 	}
 }
+
+func TestConstantContactSignsHeaderAndBody(t *testing.T) {
+	v := exampleVerifier(t, preset(t, "constantcontact"))
+	const body = `{"event":"x"}`
+	protected := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","b64":false,"crit":["b64"]}`))
+	raw, err := base64.StdEncoding.DecodeString(signRSA(t, protected+"."+body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := base64.RawURLEncoding.EncodeToString(raw)
+	for header, want := range map[string]error{
+		protected + ".." + signature:       nil,
+		protected + "x.." + signature:      ErrMismatch,
+		protected + "." + body + signature: ErrMalformed,
+		protected + ".x." + signature:      ErrMalformed,
+		protected + ".." + signature + ".": ErrMalformed,
+		protected + ".." + signature[:10]:  ErrMalformed,
+	} {
+		r := post(body)
+		r.Header.Set("X-CTCT-WEBHOOK-SIG", header)
+		if _, err := v.Verify(r, noon); !errors.Is(err, want) {
+			t.Errorf("%s: %v, expected %v", header, err, want)
+		}
+	}
+}
+
+func TestKeygenBindsTargetAndBody(t *testing.T) {
+	v := exampleVerifier(t, preset(t, "keygen"))
+	r := signed(t, v, post("{}"), "", noon)
+	r.Header.Set("Keygen-Signature", r.Header.Get("Keygen-Signature")+`, headers="(request-target) host"`)
+	if _, err := v.Verify(r, noon); !errors.Is(err, ErrMalformed) {
+		t.Errorf("without the body: %v", err)
+	}
+	r = signed(t, v, post("{}"), "", noon)
+	r.URL += "x"
+	if _, err := v.Verify(r, noon); !errors.Is(err, ErrMismatch) {
+		t.Errorf("another target: %v", err)
+	}
+}

@@ -37,6 +37,7 @@ var forms = map[string]*form{
 	"hook0":              {covers: body + ts, fields: []string{"h"}, texts: hook0Texts},
 	"hubspot-v3":         {covers: "{http.request.method}{http.relay.url}" + body + ts, texts: hubspotTexts},
 	"hygraph":            {covers: body + ts, fields: []string{"env"}, texts: hygraphTexts},
+	"keygen":             {covers: "{http.request.method}{http.request.uri}" + body, fields: []string{"headers"}, texts: keygenTexts},
 	"mandrill":           {covers: body + "{http.relay.url}", texts: mandrillTexts},
 	"mercadopago":        {covers: "{http.request.uri.query.data.id}{http.request.header.X-Request-Id}" + ts, texts: mercadopagoTexts},
 	"messagebird-legacy": {covers: body + ts, texts: messagebirdTexts},

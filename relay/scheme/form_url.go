@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -235,4 +236,63 @@ func mercadopagoTexts(r *Request, f *Fields) ([][]byte, *Failure) {
 		texts = append(texts, []byte("id:"+id+";"+rest))
 	}
 	return texts, nil
+}
+
+// keygenTexts signs lines that are named beside the signature: the target, the
+// digest of the body, which must be among them, and headers.
+func keygenTexts(r *Request, f *Fields) ([][]byte, *Failure) {
+	list, _ := fieldValue(f.signature, "headers")
+	if list == "" {
+		list = "(request-target) digest"
+	}
+	var lines []string
+	bound := 0
+	for name := range strings.FieldsSeq(list) {
+		switch name {
+		case "(request-target)":
+			lines = append(lines, name+": "+strings.ToLower(r.Method)+" "+r.uri())
+			bound++
+		case "digest":
+			sum := sha256.Sum256(r.Body)
+			lines = append(lines, name+": sha-256="+Base64.encode(sum[:]))
+			bound++
+		default:
+			value, count := r.header(textproto.CanonicalMIMEHeaderKey(name))
+			if count != 1 {
+				return nil, &Failure{Reason: ErrMissing, note: "no header that is listed as signed, or several lines of it"}
+			}
+			lines = append(lines, name+": "+value)
+		}
+	}
+	if bound != 2 {
+		return nil, &Failure{Reason: ErrMalformed, note: "target and digest are not among what is signed"}
+	}
+	return [][]byte{[]byte(strings.Join(lines, "\n"))}, nil
+}
+
+// atlassianQuery is the hash of method, path and sorted query that tokens of
+// Atlassian Connect claim.
+func atlassianQuery(r *Request) ([]byte, bool) {
+	values, failure := parameters(r.rawQuery())
+	if failure != nil {
+		return nil, false
+	}
+	delete(values, "jwt")
+	var pairs []string
+	for _, name := range sortedNames(values) {
+		list := slices.Clone(values[name])
+		slices.Sort(list)
+		for i := range list {
+			list[i] = escapeStrictly(list[i])
+		}
+		pairs = append(pairs, escapeStrictly(name)+"="+strings.Join(list, ","))
+	}
+	path, _, _ := strings.Cut(r.uri(), "?")
+	path = strings.ReplaceAll(path, "&", "%26")
+	return []byte(strings.ToUpper(r.Method) + "&" + path + "&" + strings.Join(pairs, "&")), true
+}
+
+// escapeStrictly escapes all but the unreserved characters of RFC 3986.
+func escapeStrictly(text string) string {
+	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 }

@@ -32,6 +32,9 @@ type JWT struct {
 	BodyHash string `json:"body_hash,omitempty"`
 	// URLHash is the claim that holds the SHA-256 of the URL in hex. Default: the URL is not covered.
 	URLHash string `json:"url_hash,omitempty"`
+	// QueryHash is the claim that holds the hash of method, path and query as
+	// Atlassian Connect makes it. Default: they are not covered.
+	QueryHash string `json:"query_hash,omitempty"`
 	// MaxAge is how old `iat` may be. Default: not limited, `exp` is.
 	MaxAge Duration `json:"max_age,omitempty"`
 }
@@ -53,6 +56,9 @@ func (j *JWT) covers() string {
 	}
 	if j.URLHash != "" {
 		text += "{http.relay.url}"
+	}
+	if j.QueryHash != "" {
+		text += "{http.request.method}{http.request.uri}"
 	}
 	return text
 }
@@ -107,9 +113,7 @@ func (k *key) public() any {
 	return k.jwt
 }
 
-func (p *proof) verifyJWT(r *Request, now time.Time) (checked, *Failure) {
-	s := newScratch()
-	defer s.release()
+func (p *proof) verifyJWT(r *Request, now time.Time, s *scratch) (checked, *Failure) {
 	if note := p.collector.collect(r, s); note != "" {
 		return checked{}, &Failure{Reason: ErrMalformed, note: note}
 	}
@@ -167,6 +171,12 @@ func (j *JWT) claims(claims jwt.MapClaims, r *Request, now time.Time) (time.Time
 	if j.URLHash != "" && !hashClaim(claims[j.URLHash], []byte(r.URL)) {
 		return time.Time{}, refuse(j.URLHash)
 	}
+	if j.QueryHash != "" {
+		text, ok := atlassianQuery(r)
+		if !ok || !hashClaim(claims[j.QueryHash], text) {
+			return time.Time{}, refuse(j.QueryHash)
+		}
+	}
 	if j.BodyHash != "" {
 		_, present := claims[j.BodyHash]
 		if present != (len(r.Body) > 0) || present && !hashClaim(claims[j.BodyHash], r.Body) {
@@ -206,6 +216,11 @@ func (p *proof) signJWT(r *Request, now time.Time, k *key) (http.Header, error) 
 	claims := jwt.MapClaims{"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Minute).Unix()}
 	if p.JWT.Issuer != "" {
 		claims["iss"] = p.JWT.Issuer
+	}
+	if p.JWT.QueryHash != "" {
+		text, _ := atlassianQuery(r)
+		sum := sha256.Sum256(text)
+		claims[p.JWT.QueryHash] = hex.EncodeToString(sum[:])
 	}
 	if p.JWT.URLHash != "" {
 		sum := sha256.Sum256([]byte(r.URL))

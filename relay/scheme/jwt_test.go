@@ -113,3 +113,53 @@ func TestTokenInTheBody(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestKindeSendsATokenAsItsBody(t *testing.T) {
+	v := exampleVerifier(t, preset(t, "kinde"))
+	token := mint(t, jwt.SigningMethodRS256, testRSA(), "kid", jwt.MapClaims{"type": "user.created", "iat": noon.Unix()})
+	got, err := v.Verify(post(token), noon)
+	if err != nil || len(got.Identity) == 0 || !got.Timestamp.Equal(noon) {
+		t.Errorf("%+v %v", got, err)
+	}
+	for body, want := range map[string]error{
+		token[:len(token)-4] + "AAAA": ErrMismatch,
+		"{}":                          ErrMalformed,
+		"":                            ErrMissing,
+		mint(t, jwt.SigningMethodRS256, testRSA(), "other", jwt.MapClaims{}):                                 ErrMismatch,
+		mint(t, jwt.SigningMethodHS256, []byte("kid"), "kid", jwt.MapClaims{}):                               ErrMismatch,
+		mint(t, jwt.SigningMethodRS256, testRSA(), "kid", jwt.MapClaims{"exp": noon.Add(-time.Hour).Unix()}): ErrStale,
+	} {
+		if _, err := v.Verify(post(body), noon); !errors.Is(err, want) {
+			t.Errorf("%q: %v, expected %v", body, err, want)
+		}
+	}
+}
+
+// The canonical request is the example of Atlassian's documentation.
+func TestAtlassianConnectHashesTheQuery(t *testing.T) {
+	r := post("")
+	r.Method, r.URL = "get", "https://example.com/path/to/service?zee_last=param&repeated=parameter%201&first=param&repeated=parameter%202&jwt=ABC"
+	want := "GET&/path/to/service&first=param&repeated=parameter%201,parameter%202&zee_last=param"
+	if got, ok := atlassianQuery(r); !ok || string(got) != want {
+		t.Errorf("%q, expected %q", got, want)
+	}
+	v := mustCompile(t, preset(t, "jiraconnect"), "secret")
+	r = signed(t, v, post("{}"), "", noon)
+	r.URL += "&c=d"
+	if _, err := v.Verify(r, noon); !errors.Is(err, ErrMismatch) {
+		t.Errorf("another query: %v", err)
+	}
+}
+
+func TestMessageBirdTokensAreOfMessageBird(t *testing.T) {
+	v := mustCompile(t, preset(t, "messagebird"), "secret")
+	r := post("")
+	sum := sha256.Sum256([]byte(r.URL))
+	for issuer, want := range map[string]error{"MessageBird": nil, "Other": ErrMismatch, "": ErrMismatch} {
+		claims := jwt.MapClaims{"iss": issuer, "url_hash": hex.EncodeToString(sum[:])}
+		r.Header.Set("MessageBird-Signature-JWT", mint(t, jwt.SigningMethodHS384, []byte("secret"), "", claims))
+		if _, err := v.Verify(r, noon); !errors.Is(err, want) {
+			t.Errorf("%q: %v", issuer, err)
+		}
+	}
+}

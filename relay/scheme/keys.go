@@ -5,6 +5,8 @@ package scheme
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 )
 
@@ -63,7 +65,8 @@ func unambiguous(document []byte) bool {
 			}
 		}
 		if len(stack) == 0 {
-			return !d.More()
+			_, err := d.Token()
+			return errors.Is(err, io.EOF)
 		}
 		stack[len(stack)-1].value = false
 	}

@@ -67,6 +67,7 @@ func TestSignedValuesCanNotBeShadowed(t *testing.T) {
 
 func FuzzUnambiguous(f *testing.F) {
 	f.Add([]byte(`{"a":[{"b":1}],"c":null}`))
+	f.Add([]byte("0}"))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		if unambiguous(document) && !json.Valid(document) {
 			t.Fatal("invalid JSON")

@@ -3,6 +3,7 @@
 package scheme
 
 import (
+	"errors"
 	"runtime"
 	"strings"
 	"testing"
@@ -37,6 +38,23 @@ func TestNoRequestAllocatesBeyondItsSize(t *testing.T) {
 				if used := after.TotalAlloc - before.TotalAlloc; used > 8*size {
 					t.Errorf("%s takes %d KiB for %s after %q", v.scheme.Name, used>>10, kind, prefix)
 				}
+			}
+		}
+	}
+}
+
+func TestEmptyRequestsAreRefused(t *testing.T) {
+	for _, v := range allVerifiers(t) {
+		for _, r := range []*Request{{}, {Method: "GET"}, {Method: "POST", URL: "/", Body: []byte("{}")}, {Method: "POST", URL: "://", Body: []byte("null")}} {
+			_, err := v.Verify(r, noon)
+			if f := reasonOf(t, err); f.Status() != 400 && f.Status() != 401 {
+				t.Errorf("%s: %v", v.scheme.Name, err)
+			}
+			if _, err := v.Sign(r, "", noon); err != nil && !errors.Is(err, ErrCannotSign) {
+				t.Errorf("%s: %v", v.scheme.Name, err)
+			}
+			if a, _ := v.Handshake(r, noon); a != nil {
+				t.Errorf("%s takes an empty request for a handshake", v.scheme.Name)
 			}
 		}
 	}

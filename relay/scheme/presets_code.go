@@ -24,6 +24,31 @@ var codePresets = []Scheme{
 		EventID: named("X-Atlassian-Webhook-Identifier"), Type: path("webhookEvent"),
 	},
 	{
+		// The body is not signed.
+		Name: "jiraconnect", Aliases: []string{"jira_connect", "atlassian_connect"},
+		Proof: Proof{
+			Signature: Signature{Header: "Authorization", Prefix: "JWT ", Encoding: Text},
+			JWT:       &JWT{Algorithms: []string{"HS256"}, QueryHash: "qsh"},
+		},
+		Type: path("webhookEvent"), IdentityBody: true,
+	},
+	{
+		Name: "keygen",
+		Proof: Proof{
+			Signature: Signature{Header: "Keygen-Signature", Format: KeyValue, Tag: "signature", Quoted: true, Spaces: true, Encoding: Base64},
+			Algorithm: Ed25519, Key: HexKey, Canonical: "keygen",
+		},
+		EventID: path("data.id"), Type: path("data.attributes.event"),
+	},
+	{
+		Name: "kinde",
+		Proof: Proof{
+			Signature: Signature{Whole: true, Encoding: Text},
+			JWT:       &JWT{Algorithms: []string{"RS256"}, KeyIDs: true},
+		},
+		IdentityBody: true,
+	},
+	{
 		Name:    "linear",
 		Proof:   stamped(hexMAC("Linear-Signature"), body, Timestamp{Value: in("webhookTimestamp"), Unit: Milliseconds, Tolerance: minute}),
 		EventID: named("Linear-Delivery"), Type: []string{header("Linear-Event"), in("type")},

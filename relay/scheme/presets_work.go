@@ -112,6 +112,14 @@ var workPresets = []Scheme{
 		Name: "webflow", Proof: stamped(hexMAC("X-Webflow-Signature"), ts+":"+body, Timestamp{Value: header("X-Webflow-Timestamp"), Tolerance: unchecked}),
 		Type: path("triggerType"), IdentityBody: true,
 	},
+	{
+		Name: "constantcontact", Aliases: []string{"constant_contact"},
+		Proof: Proof{
+			Signature: Signature{Header: "X-CTCT-WEBHOOK-SIG", Format: Detached, Field: "header", Encoding: Base64URL},
+			Algorithm: RSASHA256, Key: PEMKey, Message: element("header") + "." + body,
+		},
+		Unidentified: "events whose ids are not known here",
+	},
 	{Name: "sanity", Proof: sanityProof(), EventID: named("idempotency-key"), Type: path("_type")},
 	{
 		Name: "contentful",

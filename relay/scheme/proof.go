@@ -87,6 +87,9 @@ const (
 	Positional Format = "positional"
 	// Pairs is elements `key id|signature`.
 	Pairs Format = "pairs"
+	// Detached is a JSON Web Signature without its payload; its protected header
+	// is known as the field.
+	Detached Format = "detached-jws"
 	// Base64JSON is base64 of a JSON object whose value under the tag is the signature.
 	Base64JSON Format = "base64-json"
 )
@@ -177,8 +180,11 @@ func (s *Signature) check() error {
 			places++
 		}
 	}
+	if s.Whole {
+		places++
+	}
 	if places != 1 {
-		return fmt.Errorf("%w: a signature is in exactly one of header, body, form and query", ErrInvalid)
+		return fmt.Errorf("%w: a signature is in exactly one of header, body, form, query and the whole body", ErrInvalid)
 	}
 	if s.Header == "" && (s.Numbered || s.Lines || len(s.More) > 0) {
 		return fmt.Errorf("%w: numbered, lines and more belong to a header", ErrInvalid)
@@ -189,7 +195,7 @@ func (s *Signature) check() error {
 		if s.Tag == "" {
 			return fmt.Errorf("%w: format %s needs a tag", ErrInvalid, s.Format)
 		}
-	case Positional:
+	case Positional, Detached:
 		if s.Field == "" {
 			return fmt.Errorf("%w: format %s needs a field", ErrInvalid, s.Format)
 		}

@@ -56,7 +56,7 @@ func exampleSecret(p *Proof) string {
 	switch {
 	case p.JWT != nil && p.JWT.Algorithms[0] == "ES256", p.Algorithm == ECDSASHA256, p.Algorithm == ECDSASHA1:
 		private = testECDSA()
-	case p.Algorithm == RSASHA256, p.Algorithm == RSASHA1:
+	case p.Algorithm == RSASHA256, p.Algorithm == RSASHA1, p.JWT != nil && p.JWT.Algorithms[0] == "RS256":
 		private = testRSA()
 	case p.Algorithm == Ed25519:
 		raw = ed25519.NewKeyFromSeed(raw)
@@ -116,7 +116,7 @@ func exampleRequest(v *Verifier, content string) *Request {
 
 // signedInBody are the presets whose signature is in the body or whose key is
 // the provider's own; they have tests or vectors of their own.
-var signedInBody = []string{"adyen", "alipay", "braintree", "figma", "mailgun", "msgraph", "paypal", "plaid", "sns"}
+var signedInBody = []string{"adyen", "alipay", "braintree", "constantcontact", "figma", "kinde", "mailgun", "msgraph", "paypal", "plaid", "sns"}
 
 func TestWhatEveryPresetSignsItVerifies(t *testing.T) {
 	for _, name := range Names() {

@@ -119,6 +119,8 @@ type Signature struct {
 	Form string `json:"form,omitempty"`
 	// Query is the query parameter that carries it, instead of a header.
 	Query string `json:"query,omitempty"`
+	// Whole says that the whole body is the signed token, instead of a header.
+	Whole bool `json:"whole,omitempty"`
 
 	// Format is how the value is divided. Default: plain.
 	Format Format `json:"format,omitempty"`
@@ -133,6 +135,8 @@ type Signature struct {
 	// Groups says that the value is several of these, with spaces between, each
 	// with fields of its own.
 	Groups bool `json:"groups,omitempty"`
+	// Quoted says that the values of fields stand in quotes.
+	Quoted bool `json:"quoted,omitempty"`
 	// Spaces says that elements may have spaces around them.
 	Spaces bool `json:"spaces,omitempty"`
 	// Encoding is how the signature is written. Default: hex.

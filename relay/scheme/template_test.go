@@ -13,7 +13,7 @@ import (
 
 func TestTemplateEvaluatesOnTheRawRequest(t *testing.T) {
 	r := &Request{
-		Method: "POST", Host: "example.com", URL: "https://example.com/a%20b?x=1%202&y=&x2=3#f",
+		Method: "POST", Host: "example.com", URL: "https://example.com/a%20b?x=1%202&y=&x2=3&d=1&d=2#f",
 		Header: http.Header{"X-A": {"{http.request.body}"}, "X-Two": {"1", "2"}, "X-Empty": {""}},
 		Body:   []byte(`{"a":{"b.c":[{"d":"é\u00e9"}, 1.50, true, null, {"k": 1}]}, "e{}": "x", "*": "star", "list": [{"id":"1"},{"id":"2"}], "none": []}`),
 	}
@@ -21,7 +21,7 @@ func TestTemplateEvaluatesOnTheRawRequest(t *testing.T) {
 	for text, want := range map[string]string{
 		"literal":                                 "literal",
 		`\{x\}{http.request.method}`:              "{x}POST",
-		"{http.request.uri}":                      "/a%20b?x=1%202&y=&x2=3",
+		"{http.request.uri}":                      "/a%20b?x=1%202&y=&x2=3&d=1&d=2",
 		"{http.request.uri.path}":                 "/a%20b",
 		"{http.request.host}":                     "example.com",
 		"{http.request.header.host}":              "example.com",
@@ -54,7 +54,7 @@ func TestTemplateEvaluatesOnTheRawRequest(t *testing.T) {
 	}
 	for _, text := range []string{
 		"{http.request.header.X-None}", "{http.request.header.X-Two}", "a{http.relay.body.none}",
-		`{http.relay.body.a.b\.c.3}`, `{http.relay.body.a.b\.c.9}`, "{http.request.uri.query.z}", "{http.relay.form.a}", "{http.relay.body.#}",
+		`{http.relay.body.a.b\.c.3}`, `{http.relay.body.a.b\.c.9}`, "{http.request.uri.query.z}", "{http.request.uri.query.d}", "{http.relay.form.a}", "{http.relay.body.#}",
 		"{http.relay.body.@this}", "{http.relay.body.none}", "{http.relay.body.none.*.id}", "{http.relay.body.list.*.x}", "{http.relay.body.a|b}", "{http.relay.body.?}",
 	} {
 		tmpl, err := ParseTemplate(text)

@@ -72,7 +72,7 @@ func (p *proof) present(r *Request) bool {
 func (p *proof) verify(r *Request, now time.Time, s *scratch) (checked, *Failure) {
 	switch {
 	case p.JWT != nil:
-		return p.verifyJWT(r, now)
+		return p.verifyJWT(r, now, s)
 	case p.form != nil && p.form.items != nil:
 		return p.verifyItems(r, s)
 	case !p.Signature.Groups:

@@ -123,8 +123,8 @@ func (c *counterpart) checkAge(t *testing.T, offset time.Duration) {
 	}
 }
 
-// The time is signed in whole seconds. Some libraries count the age in these, as relay/scheme does, others refuse a fraction
-// of a second earlier; this is the one difference that is in no request.
+// The time is signed in whole seconds. Some libraries count the age in these, as relay/scheme and Stripe's for Node.js do,
+// others refuse a fraction of a second earlier. This is the one difference that no request shows.
 func TestAgeIsCountedInWholeSeconds(t *testing.T) {
 	exact := []string{"standard-webhooks", "svix", "stripe-go", "slack-go"}
 	for _, c := range counterparts() {

@@ -131,8 +131,8 @@ func twilioJSON() *scheme.Request {
 	return post(fmt.Sprintf("https://example.com/twilio?bodySHA256=%x", sha256.Sum256([]byte(body))), "application/json", body)
 }
 
-// repeatedTwilioParameters: Twilio signs each value of a repeated parameter once, in order. Its libraries for Python,
-// Node.js and Java do so too, the one for Go takes the first value alone.
+// repeatedTwilioParameters: Twilio signs each value of a repeated parameter once, in order. Its libraries for Python and
+// Node.js do so too, the one for Go takes the first value alone.
 var repeatedTwilioParameters = difference{
 	name: "a parameter with several values",
 	plain: func(r *scheme.Request) []*scheme.Request {

@@ -62,8 +62,8 @@ func verifyRazorpay(secret string, r *http.Request, body []byte) error {
 	return refusedUnless(utils.VerifyWebhookSignature(string(body), r.Header.Get("X-Razorpay-Signature"), secret))
 }
 
-// equalsInUnknownField: a field of an unknown name may hold an equals sign, as base64 does. Stripe's Python library, too,
-// divides at the first; the one for Go refuses the whole header.
+// equalsInUnknownField: a field of an unknown name may hold an equals sign, as base64 does. Stripe's libraries for Python and
+// Node.js pass over it; the one for Go refuses the whole header.
 var equalsInUnknownField = difference{
 	name: "an unknown field with = in its value",
 	plain: func(r *scheme.Request) []*scheme.Request {
