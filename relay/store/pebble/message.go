@@ -106,7 +106,7 @@ func decodeHead(id store.MessageID, head []byte) (*store.Message, error) {
 			r.TLS = protowire.DecodeBool(f.uint)
 		case 17:
 			if r.Header == nil {
-				r.Header = make(http.Header, 16)
+				r.Header = make(http.Header, 12)
 				values = make([]string, 0, 16)
 			}
 			var err error

@@ -4,7 +4,10 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -112,7 +115,7 @@ func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
 		if err != nil {
 			return err
 		}
-		if err := t.unlist(id); err != nil {
+		if err := t.unlistStored(id); err != nil {
 			return err
 		}
 		for _, c := range all {
@@ -124,4 +127,17 @@ func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
 		return t.erase(id, id)
 	})
 	return s.wrap(doing, err)
+}
+
+// unlistStored deletes the listing keys of one message.
+func (t *txn) unlistStored(id store.MessageID) error {
+	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.unlist(id, b)
+	return done.Close()
 }

@@ -3,8 +3,8 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,7 +22,8 @@ const purgeBatch = 256
 // stretch is a range of message ids, both ends included.
 type stretch struct{ first, last store.MessageID }
 
-// Purge removes what has outlived its time, oldest first, in commits of its own.
+// Purge removes what has outlived its time, oldest first. It takes many small
+// commits, so that those who accept do not wait for it, and waits for the last.
 func (s *Store) Purge(ctx context.Context, req store.PurgeRequest) (store.Purged, error) {
 	const doing = "purging"
 	end, err := s.begin(doing)
@@ -36,7 +37,8 @@ func (s *Store) Purge(ctx context.Context, req store.PurgeRequest) (store.Purged
 
 func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purged, error) {
 	var purged store.Purged
-	if err := s.write(ctx, func(t *txn) error { return t.expire(req.DedupeWindow) }); err != nil {
+	last, err := s.apply(ctx, func(t *txn) error { return t.expire(req.DedupeWindow) })
+	if err != nil {
 		return purged, err
 	}
 	var whole stretch
@@ -49,7 +51,7 @@ func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purge
 		if req.Limit > 0 {
 			sweep.room = min(purgeBatch, req.Limit-purged.Messages)
 		}
-		if err := s.write(ctx, sweep.run); err != nil {
+		if last, err = s.apply(ctx, sweep.run); err != nil {
 			return purged, err
 		}
 		if n := len(sweep.found); n > 0 {
@@ -64,7 +66,7 @@ func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purge
 	if purged.Messages > 0 {
 		s.reclaimLater(whole)
 	}
-	return purged, nil
+	return purged, last.wait()
 }
 
 // expire removes the buckets of dedupe keys that are older than the window.
@@ -106,6 +108,11 @@ func (w *sweep) run(t *txn) error {
 		return err
 	}
 	defer it.Close()
+	heads, err := t.s.iterate([]byte{spaceMessage})
+	if err != nil {
+		return err
+	}
+	defer heads.Close()
 	rows, open := 0, false
 	newest := w.newest(t.now)
 	valid := it.SeekGE(append(append([]byte{spaceDelivery}, w.after[:]...), 0xff, 0xff, 0xff, 0xff, 0xff))
@@ -129,8 +136,8 @@ func (w *sweep) run(t *txn) error {
 			open = false
 			continue
 		}
-		if err := t.unlist(id); err != nil {
-			return err
+		if key := appendMessageKey(nil, id); heads.SeekGE(key) && bytes.Equal(heads.Key(), key) {
+			t.unlist(id, heads.Value())
 		}
 		w.messages++
 		if open {
@@ -146,7 +153,7 @@ func (w *sweep) run(t *txn) error {
 			return err
 		}
 	}
-	return it.Error()
+	return firstError(it.Error(), heads.Error())
 }
 
 // newest returns the time of the newest message that can have outlived its time:
@@ -192,25 +199,16 @@ func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int)
 
 // unlist deletes the listing keys of a message. One that can not be read any
 // more goes without.
-func (t *txn) unlist(id store.MessageID) error {
-	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
-	}
+func (t *txn) unlist(id store.MessageID, message []byte) {
+	head, _, err := splitMessage(message)
 	if err != nil {
-		return err
-	}
-	defer done.Close()
-	head, _, err := splitMessage(b)
-	if err != nil {
-		return nil
+		return
 	}
 	m, err := decodeHead(id, head)
 	if err != nil {
-		return nil
+		return
 	}
 	t.list(m, func(key []byte) { _ = t.batch.SingleDelete(key, nil) })
-	return nil
 }
 
 // erase removes a stretch of messages with their deliveries and attempts.
