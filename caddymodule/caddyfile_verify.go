@@ -3,6 +3,8 @@
 package caddymodule
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -67,14 +69,9 @@ func (s *Secrets) parseSecret(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// complete reports that no secret was given, at the line of the scheme.
+// complete reports that a secret was not given, at the line of the scheme.
 func (s *Secrets) complete(d *caddyfile.Dispenser, name string) error {
-	for _, text := range s.Texts {
-		if text == "" {
-			return d.Errf("verify %s: %w", name, errNoSecret)
-		}
-	}
-	if len(s.Texts) == 0 {
+	if len(s.Texts) == 0 || slices.Contains(s.Texts, "") {
 		d.Reset()
 		d.Next()
 		return d.Errf("verify %s: %w", name, errNoSecret)

@@ -84,7 +84,8 @@ func refused(r *http.Request, rec *capture) error {
 			rec.status, printable(rec.header.Get("Location")))
 	}
 	text := fmt.Sprintf("app answered %d to %s %s with Host %s", rec.status, r.Method, r.URL.EscapedPath(), r.Host)
-	if head := printable(string(rec.head[:min(len(rec.head), shownHead)])); head != "" {
+	head := printable(string(rec.head[:min(len(rec.head), shownHead)]))
+	if head != "" && rec.header.Get("Content-Encoding") == "" {
 		text += ": " + head
 	}
 	return errors.New(text)

@@ -85,7 +85,7 @@ func newRule(d *Dedupe, verified bool) (rule, error) {
 		return rule{}, err
 	}
 	if !d.Off && len(d.Keys) == 0 && !verified {
-		return rule{}, fmt.Errorf("dedupe: without verify there is no rule to follow: name what makes two requests the same, as in dedupe {http.relay.body.id} or dedupe body")
+		return rule{}, errNoRule
 	}
 	r := rule{
 		off:       d.Off,

@@ -73,7 +73,7 @@ func (l *lingering) watch(ctx context.Context, engine *pooledEngine) {
 			return
 		case <-ticker.C:
 		}
-		open, err := openDeliveries(ctx, engine, l.generation)
+		open, orphans, err := openDeliveries(ctx, engine, l.generation)
 		switch {
 		case errors.Is(err, relay.ErrNotReady), errors.Is(err, relay.ErrClosed):
 			return
@@ -81,8 +81,8 @@ func (l *lingering) watch(ctx context.Context, engine *pooledEngine) {
 			log.Warn("reading the books of the former store", zap.Error(err))
 			return
 		case open == 0:
-			if told {
-				log.Info("all deliveries of the former store are done, closing it")
+			if told || orphans > 0 {
+				log.Info("all deliveries of the former store that this configuration can make are done, closing it", zap.Uint64("left", orphans))
 			}
 			return
 		case !told:
@@ -92,19 +92,21 @@ func (l *lingering) watch(ctx context.Context, engine *pooledEngine) {
 	}
 }
 
-// openDeliveries counts what an engine can still deliver by a generation.
-func openDeliveries(ctx context.Context, engine *pooledEngine, g *relay.Generation) (uint64, error) {
+// openDeliveries counts what an engine can still deliver by a generation, and
+// what it can not.
+func openDeliveries(ctx context.Context, engine *pooledEngine, g *relay.Generation) (open, orphans uint64, err error) {
 	books, err := engine.Books(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var open uint64
 	for id, b := range books {
 		if serves(g, id) {
 			open += b.Open
+		} else {
+			orphans += b.Open
 		}
 	}
-	return open, nil
+	return open, orphans, nil
 }
 
 // release takes the generation back from an engine and gives it up.

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap/zapcore"
@@ -29,7 +30,7 @@ func (f *followingCore) Enabled(level zapcore.Level) bool { return (*f.current.L
 
 // With implements zapcore.Core.
 func (f *followingCore) With(fields []zapcore.Field) zapcore.Core {
-	return &followingCore{current: f.current, fields: append(f.fields[:len(f.fields):len(f.fields)], fields...)}
+	return &followingCore{current: f.current, fields: slices.Concat(f.fields, fields)}
 }
 
 // Check hands the entry to the core that is followed, which then is the one that

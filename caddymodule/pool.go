@@ -63,13 +63,6 @@ func takeEngine(key engineKey, module StoreModule) *pooledEngine {
 	return value.(*pooledEngine)
 }
 
-// hold takes one more reference to an engine that somebody else holds.
-func (p *pooledEngine) hold() {
-	poolMu.Lock()
-	defer poolMu.Unlock()
-	engines.LoadOrStore(p.key, p)
-}
-
 // dropEngine gives a reference back. The last one closes the engine.
 func dropEngine(key engineKey) error {
 	poolMu.Lock()

@@ -188,7 +188,9 @@ func (h *Handler) checkEvents() error {
 	}
 	lists := [][]string{h.Events}
 	for _, d := range h.Destinations {
-		lists = append(lists, d.Events)
+		if d != nil {
+			lists = append(lists, d.Events)
+		}
 	}
 	for _, list := range lists {
 		if !patterns(list).match("") {
@@ -232,6 +234,9 @@ func (h *Handler) provisionDestinations(ctx caddy.Context) error {
 		h.destinations = []*Destination{{Name: defaultName, Handle: h.Forward}}
 	}
 	for i, d := range h.destinations {
+		if d == nil {
+			return fmt.Errorf("destination %d is null", i)
+		}
 		if slices.ContainsFunc(h.destinations[:i], func(o *Destination) bool { return o.Name == d.Name }) {
 			return fmt.Errorf("two destinations are named '%s'", d.Name)
 		}

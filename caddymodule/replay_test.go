@@ -50,7 +50,7 @@ func attempt() relay.Attempt {
 			ReceivedAt: time.Date(2026, 1, 2, 3, 4, 5, 678000, time.UTC),
 			Request: store.Request{
 				Method: http.MethodPost, URI: "/in/stripe?a=b%2Fc", Host: "hooks.example.com",
-				RemoteAddr: "192.0.2.1:1234", LocalAddr: "192.0.2.2:443", ClientIP: "192.0.2.1", TLS: true,
+				RemoteAddr: "192.0.2.1:1234", LocalAddr: "192.0.2.2:443", ClientIP: "198.51.100.7", TLS: true,
 				Header: http.Header{"Stripe-Signature": {"t=1"}, "Content-Type": {"application/json"}, "Relay-Id": {"forged"}, "Connection": {"x"}},
 				Body:   []byte(`{"id":"evt_1","data":{"customer":"{env.HOME}","list":[1,2]}}`),
 			},
@@ -132,7 +132,7 @@ func TestPlaceholdersAreKnownInAForward(t *testing.T) {
 	const names = "{http.relay.id}|{http.relay.source}|{http.relay.event_id}|{http.relay.type}|{http.relay.destination}|{http.relay.attempt}|" +
 		"{http.relay.received_at}|{http.relay.verified_by}|{http.relay.body.data.list.1}|{http.relay.body.data.customer}|{http.relay.body.none}|{client_ip}|{http.request.local.host}"
 	result := forwardOf(t, "{\n\t\t\trespond \""+names+"\"\n\t\t}").Deliver(t.Context(), a)
-	want := a.Message.ID.String() + "|in|evt_1|invoice.paid|in:default|2|2026-01-02T03:04:05.000678Z|stripe|2|{env.HOME}||192.0.2.1|192.0.2.2"
+	want := a.Message.ID.String() + "|in|evt_1|invoice.paid|in:default|2|2026-01-02T03:04:05.000678Z|stripe|2|{env.HOME}||198.51.100.7|192.0.2.2"
 	if string(result.Head) != want {
 		t.Errorf("got  %s\nwant %s", result.Head, want)
 	}

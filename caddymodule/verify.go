@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,12 +32,31 @@ func (h *Handler) provisionVerify(ctx caddy.Context, app *App) error {
 	} else if err := h.loadSchemes(ctx); err != nil {
 		return err
 	}
+	if err := h.checkRule(); err != nil {
+		return err
+	}
 	if h.rule.off {
 		h.log.Info("duplicates are not looked for", zap.String("origin", h.Origin))
 	}
 	if environment && printsEnvironment(os.Args) && app.warnOnce("environ") {
 		h.log.Warn("this process prints its environment at start (--environ); keep secrets in files")
 	}
+	return nil
+}
+
+// checkRule turns deduping off where neither the relay nor a scheme of it says
+// what makes two requests the same event.
+func (h *Handler) checkRule() error {
+	if h.rule.off || h.rule.own != nil || slices.ContainsFunc(h.verifiers, func(v *scheme.Verifier) bool {
+		s := v.Scheme()
+		return len(s.EventID) > 0 || len(s.Identity) > 0 || s.IdentityBody
+	}) {
+		return nil
+	}
+	if h.Dedupe != nil {
+		return errNoRule
+	}
+	h.rule.off = true
 	return nil
 }
 
@@ -90,7 +110,7 @@ func (h *Handler) verify(request *scheme.Request) (verified, *refusal) {
 
 // asFailure returns the failure that an error of a verifier is.
 func asFailure(err error) *scheme.Failure {
-	if f, ok := err.(*scheme.Failure); ok {
+	if f, ok := errors.AsType[*scheme.Failure](err); ok {
 		return f
 	}
 	return &scheme.Failure{Reason: scheme.ErrUnavailable}

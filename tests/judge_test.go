@@ -17,8 +17,14 @@ import (
 // recorded in groups.
 const finishWindow = 50 * time.Millisecond
 
-// crash is when a process was killed, or a connection cut that an answer may have been on: it was between the two.
-type crash struct{ from, to time.Time }
+// crash is when a process was killed, or connections cut that an answer may have been on: it was between the two.
+type crash struct {
+	from, to time.Time
+
+	// slack is added to the finishWindow: how long an accept took around that time. On a machine that is busy with
+	// other things an outcome takes as much longer to be recorded.
+	slack time.Duration
+}
 
 // contents is what a store holds.
 type contents struct {
@@ -94,6 +100,18 @@ func (c *contents) owes(eventID string) bool {
 	return false
 }
 
+// say tells what the store has of an event.
+func (c *contents) say(eventID string) string {
+	text := fmt.Sprintf("the store has %d messages of it", len(c.messages[eventID]))
+	for _, id := range c.messages[eventID] {
+		for i := range c.deliveries[id] {
+			d := &c.deliveries[id][i]
+			text += fmt.Sprintf(", delivery %s %s after %d attempts", d.ID, d.State, d.Attempts)
+		}
+	}
+	return text
+}
+
 // open returns how many deliveries have not ended.
 func (c *contents) open() (n int) {
 	for _, list := range c.deliveries {
@@ -128,7 +146,7 @@ func judge(ledger map[string]entry, receipts []receipt, c contents, crashes []cr
 	}
 	for id, e := range ledger {
 		if !e.ackedAt.IsZero() && !taken[id] && !c.owes(id) {
-			j.lost = append(j.lost, fmt.Sprintf("%s, answered at %s, stored as %v", id, e.ackedAt.Format(time.StampMicro), c.messages[id]))
+			j.lost = append(j.lost, fmt.Sprintf("%s, answered at %s; %s", id, e.ackedAt.Format(time.StampMicro), c.say(id)))
 		}
 	}
 	for id, messages := range c.messages {
@@ -184,18 +202,22 @@ func (j *judgement) repetitions(receipts []receipt, crashes []crash) {
 // on disk.
 func excused(before, again *receipt, crashes []crash) bool {
 	return slices.ContainsFunc(crashes, func(c crash) bool {
-		return !before.arrivedAt.After(c.to) && !before.answeredAt.Add(finishWindow).Before(c.from) && again.arrivedAt.After(c.from)
+		return !before.arrivedAt.After(c.to) && !before.answeredAt.Add(finishWindow+c.slack).Before(c.from) && again.arrivedAt.After(c.from)
 	})
 }
 
 // nextCrash says how long after an answer the next crash came.
 func nextCrash(r *receipt, crashes []crash) string {
-	for _, c := range crashes {
-		if c.to.After(r.answeredAt) {
-			return fmt.Sprintf(", %s before a crash", c.from.Sub(r.answeredAt))
+	var next *crash
+	for i := range crashes {
+		if c := &crashes[i]; c.to.After(r.answeredAt) && (next == nil || c.from.Before(next.from)) {
+			next = c
 		}
 	}
-	return ", and no crash after that"
+	if next == nil {
+		return ", and no crash after that"
+	}
+	return fmt.Sprintf(", %s before a crash with a slack of %s", next.from.Sub(r.answeredAt), next.slack)
 }
 
 // balance judges the books of a store from which nothing has been purged.

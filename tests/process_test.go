@@ -42,6 +42,11 @@ func newServer(t testing.TB) *server {
 		if s.running() {
 			s.kill()
 		}
+		for _, text := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+			if s.cmd != nil && s.logged(text) {
+				t.Errorf("the process says %q", text)
+			}
+		}
 		if t.Failed() {
 			t.Logf("the log of %s ends with:\n%s", s.admin, s.logTail())
 		}

@@ -43,6 +43,8 @@ type provider struct {
 	statuses map[int]int
 	failures []error
 	acks     int
+	markedAt time.Time
+	slowest  time.Duration
 }
 
 // entry is what the ledger says about an event.
@@ -116,11 +118,31 @@ func (p *provider) send(ctx context.Context, ev event) bool {
 func (p *provider) try(ctx context.Context, ev event) (int, error) {
 	p.signing.RLock()
 	defer p.signing.RUnlock()
-	resp, err := p.post(ctx, ev.body, http.Header{"Stripe-Signature": {stripeSignature(p.secret, ev.body, time.Now())}})
+	begun := time.Now()
+	resp, err := p.post(ctx, ev.body, http.Header{"Stripe-Signature": {stripeSignature(p.secret, ev.body, begun)}})
 	if err != nil {
 		return 0, err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if begun.After(p.markedAt) {
+		p.slowest = max(p.slowest, time.Since(begun))
+	}
 	return resp.StatusCode, nil
+}
+
+// mark begins a new count of slowestAnswer.
+func (p *provider) mark() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.markedAt, p.slowest = time.Now(), 0
+}
+
+// slowestAnswer returns how long the slowest answer took to a request that was sent after the last mark.
+func (p *provider) slowestAnswer() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slowest
 }
 
 // post sends a body and returns the answer, whose body has been read.
