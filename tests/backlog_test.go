@@ -57,7 +57,7 @@ func TestBacklogAfterRestart(t *testing.T) {
 	s.start(s.caddyfile(stripeSite(addr, u)))
 	p.sendMany(1, 1)
 	ready := time.Since(begun)
-	if ready > readyBound {
+	if ready > readyBound && !instrumented(t) {
 		t.Errorf("the first webhook was accepted %s after the start, want %s", ready, readyBound)
 	}
 	u.awaitAll(p, time.Minute+time.Duration(n)*time.Millisecond)
@@ -73,7 +73,7 @@ func TestBacklogAfterRestart(t *testing.T) {
 func checkMemory(t *testing.T, s *server) int64 {
 	t.Helper()
 	_, peak := s.resident()
-	if peak > memoryBound {
+	if peak > memoryBound && !instrumented(t) {
 		t.Errorf("peak memory %d MiB, want at most %d MiB", peak>>20, memoryBound>>20)
 	}
 	return peak

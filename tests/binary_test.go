@@ -3,11 +3,14 @@
 package tests
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -41,4 +44,15 @@ func caddyBinary(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// instrumented reports whether the binary under test was built with the race detector, which makes it larger and slower
+// than what is promised.
+func instrumented(t testing.TB) bool {
+	t.Helper()
+	info, err := buildinfo.ReadFile(caddyBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

@@ -160,11 +160,8 @@ func (s *server) kill() crash {
 // stop asks the process to end and waits for it.
 func (s *server) stop() {
 	s.t.Helper()
-	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
-		if !errors.Is(err, os.ErrProcessDone) {
-			s.kill() // a system without signals
-		}
-		return
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil && s.running() {
+		_ = s.postAdmin("/stop", "") // a system without signals
 	}
 	s.awaitExit(30 * time.Second)
 }
@@ -184,7 +181,13 @@ func (s *server) awaitExit(within time.Duration) int {
 // configuration is loaded even when it has not changed.
 func (s *server) load(caddyfile string) error {
 	s.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+"/load", strings.NewReader(caddyfile))
+	return s.postAdmin("/load", caddyfile)
+}
+
+// postAdmin posts to the admin endpoint and returns the error that it answers with, nil for none.
+func (s *server) postAdmin(path, body string) error {
+	s.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+path, strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -194,12 +197,12 @@ func (s *server) load(caddyfile string) error {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
 	resp, err := client.Do(req)
 	if err != nil {
-		s.t.Fatalf("loading a configuration: %v", err)
+		s.t.Fatalf("posting to the admin endpoint: %v", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, _ := io.ReadAll(resp.Body)
+	answer, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusOK {
-		return errors.New(string(body))
+		return errors.New(string(answer))
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ type collector struct {
 
 func newCollector(s Signature, used []string) *collector {
 	c := &collector{Signature: s, fields: used}
+	c.Separator = s.separator()
 	if s.Header == "" {
 		return c
 	}
@@ -149,9 +150,8 @@ func (c *collector) divide(value string, s *scratch) string {
 }
 
 func (c *collector) divideList(value string, s *scratch) string {
-	separator := c.separator()
 	for i := 0; ; i++ {
-		element, rest, more := cut(value, separator)
+		element, rest, more := cut(value, c.Separator)
 		if c.Spaces {
 			element = strings.TrimSpace(element)
 		}
@@ -215,13 +215,13 @@ func cut(value, separator string) (before, after string, found bool) {
 	return value[:i], value[i+1:], true
 }
 
-func (c *collector) separator() string {
+func (s *Signature) separator() string {
 	switch {
-	case c.Separator != "":
-		return c.Separator
-	case c.Format == Tagged:
+	case s.Separator != "":
+		return s.Separator
+	case s.Format == Tagged:
 		return " "
-	case c.Format == Pairs:
+	case s.Format == Pairs:
 		return "&"
 	default:
 		return ","
@@ -232,18 +232,7 @@ func (c *collector) separator() string {
 func (c *collector) element(i int, element string, s *scratch) string {
 	switch c.Format {
 	case KeyValue:
-		name, value, ok := cut(element, "=")
-		if c.Quoted {
-			value = strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`)
-		}
-		switch {
-		case !ok:
-			return fmt.Sprintf("%s has an element without =", c.place())
-		case name == c.Tag:
-			return c.add(s, "", value)
-		default:
-			return c.addField(s, name, value)
-		}
+		return c.field(element, s)
 	case Tagged:
 		tag, value, ok := strings.Cut(element, ",")
 		if !ok {
@@ -262,6 +251,26 @@ func (c *collector) element(i int, element string, s *scratch) string {
 		}
 	}
 	return c.add(s, "", element)
+}
+
+// field takes an element `name=value`. The name is searched byte by byte: it
+// is one or two letters long.
+func (c *collector) field(element string, s *scratch) string {
+	equals := 0
+	for equals < len(element) && element[equals] != '=' {
+		equals++
+	}
+	if equals == len(element) {
+		return fmt.Sprintf("%s has an element without =", c.place())
+	}
+	name, value := element[:equals], element[equals+1:]
+	if c.Quoted {
+		value = strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`)
+	}
+	if name == c.Tag {
+		return c.add(s, "", value)
+	}
+	return c.addField(s, name, value)
 }
 
 func (c *collector) addField(s *scratch, name, value string) string {
@@ -325,7 +334,7 @@ func (c *collector) write(fields []field, signatures []candidate) string {
 			elements = append(elements, c.Prefix+sig.text)
 		}
 	}
-	return strings.Join(elements, c.separator())
+	return strings.Join(elements, c.Separator)
 }
 
 // quote puts a value in quotes where the provider does.

@@ -5,6 +5,7 @@ package scheme
 import (
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -87,12 +88,13 @@ func (f *Failure) Detail() string {
 }
 
 func (f *Failure) stale() string {
+	when := "ago"
 	if f.Skew < 0 {
-		return fmt.Sprintf("signed %d s in the future, limit %d s: clock of this host?",
-			int64(-f.Skew/time.Second), int64(f.Limit/time.Second))
+		when = "in the future"
 	}
-	return fmt.Sprintf("signed %d s ago, limit %d s: clock of this host?",
-		int64(f.Skew/time.Second), int64(f.Limit/time.Second))
+	// Rounded up, so that it is never the limit itself.
+	return fmt.Sprintf("signed %.0f s %s, limit %.0f s: clock of this host?",
+		math.Ceil(f.Skew.Abs().Seconds()), when, f.Limit.Seconds())
 }
 
 func (f *Failure) mismatch() string {

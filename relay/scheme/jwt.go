@@ -192,7 +192,7 @@ func (j *JWT) claims(claims jwt.MapClaims, r *Request, now time.Time) (time.Time
 		if signed.IsZero() {
 			return signed, refuse("iat")
 		}
-		if limit := time.Duration(j.MaxAge); skew > limit || -skew > limit {
+		if limit := time.Duration(j.MaxAge); skew.Abs() > limit {
 			return signed, &Failure{Reason: ErrStale, Skew: skew, Limit: limit}
 		}
 	}

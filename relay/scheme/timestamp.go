@@ -4,7 +4,6 @@ package scheme
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 )
@@ -12,9 +11,6 @@ import (
 // millisecondDigits is the number of digits from which on a bare number counts
 // as milliseconds: eleven digits of seconds last until the year 5138.
 const millisecondDigits = 12
-
-// maxSkew is what a time.Duration can hold, in seconds.
-const maxSkew = int64(math.MaxInt64 / time.Second)
 
 // isoUTC is RFC 3339 without a zone; a fraction of a second may follow.
 const isoUTC = "2006-01-02T15:04:05"
@@ -34,7 +30,7 @@ func (u Unit) of(text string) Unit {
 		return u
 	}
 	switch {
-	case !digits(text):
+	case !isNumber(text):
 		if _, err := time.Parse(time.RFC3339, text); err != nil {
 			return ISOUTC
 		}
@@ -58,11 +54,8 @@ func (u Unit) parse(text string) (time.Time, bool) {
 		t, err := time.Parse(layout, text)
 		return t, err == nil
 	}
-	if !digits(text) {
-		return time.Time{}, false
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	n, ok := number(text)
+	if !ok {
 		return time.Time{}, false
 	}
 	if u == Milliseconds {
@@ -85,33 +78,37 @@ func (u Unit) format(t time.Time) string {
 	}
 }
 
-// digits reports whether text is a decimal number of 1 to 18 digits.
-func digits(text string) bool {
+// number reads a decimal number of 1 to 18 digits, without a sign.
+func number(text string) (n int64, ok bool) {
 	if text == "" || len(text) > 18 {
-		return false
+		return 0, false
 	}
 	for i := range len(text) {
-		if text[i] < '0' || text[i] > '9' {
-			return false
+		digit := text[i] - '0'
+		if digit > 9 {
+			return 0, false
 		}
+		n = 10*n + int64(digit)
 	}
-	return true
+	return n, true
 }
 
-// fresh reports whether a signed time is within the tolerance of now. Both are
-// taken in whole seconds where the provider writes seconds.
-func (t *Timestamp) fresh(signed, now time.Time, unit Unit) (skew, limit time.Duration, ok bool) {
+func isNumber(text string) bool {
+	_, ok := number(text)
+	return ok
+}
+
+// fresh reports whether a signed time is within the tolerance of now, which it
+// still is at exactly that distance. No fraction of a second is given away: the
+// strictest of the providers' libraries count them all.
+func (t *Timestamp) fresh(signed, now time.Time) (skew, limit time.Duration, ok bool) {
 	limit, enforced := t.tolerance()
 	if !enforced {
 		return 0, 0, true
 	}
-	if unit == Seconds {
-		skew = time.Duration(min(max(now.Unix()-signed.Unix(), -maxSkew), maxSkew)) * time.Second
-	} else {
-		skew = now.Sub(signed)
-	}
+	skew = now.Sub(signed) // as long as a Duration can be, for a time that is out of its range
 	if t.NoFuture && skew < 0 {
 		return skew, 0, false
 	}
-	return skew, limit, skew <= limit && -skew <= limit
+	return skew, limit, skew.Abs() <= limit
 }

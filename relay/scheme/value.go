@@ -75,6 +75,8 @@ func (t *Template) hashInto(h hash.Hash, buf []byte, r *Request, f *Fields) []by
 			h.Write(r.Body)
 		case secretPart:
 			buf = append(buf, f.secret...)
+		case timestampPart:
+			buf = append(buf, f.timestamp...)
 		default:
 			value, _ := p.value(r, f)
 			buf = append(buf, value...)
@@ -91,6 +93,10 @@ func (t *Template) missing(r *Request, f *Fields) *part {
 	for i := range t.parts {
 		switch p := &t.parts[i]; p.kind {
 		case literalPart, bodyPart, secretPart:
+		case timestampPart: // for speed, as it is in most messages
+			if f.timestamp == "" {
+				return p
+			}
 		default:
 			if _, ok := p.value(r, f); !ok {
 				return p

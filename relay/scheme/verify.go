@@ -105,8 +105,8 @@ func (p *proof) verifyCollected(r *Request, now time.Time, s *scratch) (checked,
 	if unmet := p.unmet(r); unmet != nil {
 		return checked{}, &Failure{Reason: ErrMismatch, note: unmet.template.String() + " is not the expected value"}
 	}
-	s.message = message{template: p.message, request: r, fields: Fields{signature: s.fields}}
-	signed, unit, failure := p.stamp(r, s)
+	s.message.template, s.message.request, s.message.fields.signature = p.message, r, s.fields
+	signed, failure := p.stamp(r, s)
 	if failure != nil {
 		return checked{}, failure
 	}
@@ -114,8 +114,8 @@ func (p *proof) verifyCollected(r *Request, now time.Time, s *scratch) (checked,
 	if failure != nil {
 		return checked{}, failure
 	}
-	if !signed.IsZero() {
-		if skew, limit, ok := p.Timestamp.fresh(signed, now, unit); !ok {
+	if p.timestamp != nil {
+		if skew, limit, ok := p.Timestamp.fresh(signed, now); !ok {
 			return checked{}, &Failure{Reason: ErrStale, Skew: skew, Limit: limit}
 		}
 	}
@@ -185,24 +185,23 @@ func (p *proof) keysFor(r *Request, s *scratch) ([]*key, *Failure) {
 }
 
 // stamp reads the timestamp into the fields of the message.
-func (p *proof) stamp(r *Request, s *scratch) (time.Time, Unit, *Failure) {
+func (p *proof) stamp(r *Request, s *scratch) (time.Time, *Failure) {
 	if p.timestamp == nil {
-		return time.Time{}, AutoUnit, nil
+		return time.Time{}, nil
 	}
 	text, missing := p.timestamp.evaluate(r, &s.message.fields)
 	if missing != nil || text == "" {
 		if missing == nil {
 			missing = &p.timestamp.parts[0]
 		}
-		return time.Time{}, AutoUnit, lacking(missing, r)
+		return time.Time{}, lacking(missing, r)
 	}
-	unit := p.Timestamp.Unit.of(text)
-	signed, ok := unit.parse(text)
+	signed, ok := p.Timestamp.Unit.parse(text)
 	if !ok {
-		return time.Time{}, unit, &Failure{Reason: ErrMalformed, note: "timestamp can not be read"}
+		return time.Time{}, &Failure{Reason: ErrMalformed, note: "timestamp can not be read"}
 	}
 	s.message.fields.timestamp = text
-	return signed, unit, nil
+	return signed, nil
 }
 
 // match tries every signature with every key, and all of them even after one

@@ -5,7 +5,10 @@ package scheme
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -89,9 +92,12 @@ func TestVerifyRefusesStaleSignatureOnlyAfterTheMAC(t *testing.T) {
 		ok     bool
 		detail string
 	}{
-		{300*time.Second + 999*time.Millisecond, true, ""},
+		{300 * time.Second, true, ""},
+		{300*time.Second + time.Nanosecond, false, "signed 301 s ago, limit 300 s: clock of this host?"},
+		{300*time.Second + 500*time.Millisecond, false, "signed 301 s ago, limit 300 s: clock of this host?"},
 		{301 * time.Second, false, "signed 301 s ago, limit 300 s: clock of this host?"},
 		{-300 * time.Second, true, ""},
+		{-300*time.Second - time.Millisecond, false, "signed 301 s in the future, limit 300 s: clock of this host?"},
 		{-301 * time.Second, false, "signed 301 s in the future, limit 300 s: clock of this host?"},
 	} {
 		_, err := v.Verify(r, noon.Add(c.offset))
@@ -107,6 +113,25 @@ func TestVerifyRefusesStaleSignatureOnlyAfterTheMAC(t *testing.T) {
 	r.Body = append(r.Body, ' ')
 	if _, err := v.Verify(r, noon.Add(time.Hour)); !errors.Is(err, ErrMismatch) {
 		t.Errorf("a forged stale request gets %v", err)
+	}
+}
+
+// A difference that no time.Duration can hold is not mistaken for none.
+func TestTimesOutOfReachAreStale(t *testing.T) {
+	for unit, text := range map[Unit]string{
+		Milliseconds: "999999999999999999", Seconds: "999999999999999999", RFC3339: "0001-01-01T00:00:00Z", ISOUTC: "9999-12-31T23:59:59",
+	} {
+		const at = "{http.request.header.X-T}"
+		v := mustCompile(t, &Scheme{Proof: Proof{
+			Signature: Signature{Header: "X-S"}, Algorithm: HMACSHA256, Message: at + body, Timestamp: &Timestamp{Value: at, Unit: unit},
+		}}, "secret")
+		r := post("{}")
+		mac := hmac.New(sha256.New, []byte("secret"))
+		mac.Write([]byte(text + "{}"))
+		r.Header = http.Header{"X-T": {text}, "X-S": {hex.EncodeToString(mac.Sum(nil))}}
+		if _, err := v.Verify(r, noon); !errors.Is(err, ErrStale) {
+			t.Errorf("%s as %s: %v", text, unit, err)
+		}
 	}
 }
 
