@@ -44,7 +44,7 @@ func (d *dispatcher) try(t *target, j *job) condition {
 		result = d.deliver(t, j, message)
 	case errors.Is(err, store.ErrCorrupt):
 		result = Result{Outcome: store.Quarantined, Err: err}
-		t.log.Error("stored message is not what was accepted and will not be delivered",
+		t.alert.Error("stored message is not what was accepted and will not be delivered",
 			zap.Stringer("message", j.delivery.ID.Message), zap.Error(err))
 	case errors.Is(err, store.ErrNotFound):
 		return unknown
@@ -56,7 +56,7 @@ func (d *dispatcher) try(t *target, j *job) condition {
 		return unknown
 	}
 	finish := conclude(t, &j.delivery, result, started, d.clock.Now())
-	d.report(t, j, result, finish)
+	d.report(t, j, message, result, finish)
 	d.session.finisher.add(record{finish: finish, destination: t.ID})
 	return conditionOf(result)
 }
@@ -150,26 +150,29 @@ func errorText(err error) string {
 }
 
 // report tells the observer and the operator how an attempt ended.
-func (d *dispatcher) report(t *target, j *job, r Result, f store.Finish) {
+func (d *dispatcher) report(t *target, j *job, m *store.Message, r Result, f store.Finish) {
 	d.session.engine.observer.Attempted(AttemptReport{
 		Destination: t.ID, Outcome: r.Outcome, Status: r.Status, Duration: f.Attempt.Duration, Next: f.State,
 	})
-	level, text := zapcore.WarnLevel, "attempt failed"
+	log, level, text := t.log, zapcore.WarnLevel, "attempt failed"
 	switch {
 	case f.State == store.Delivered:
 		level, text = zapcore.DebugLevel, "delivered"
 	case f.State == store.Dead:
-		level, text = zapcore.ErrorLevel, "delivery is dead"
+		log, level, text = t.alert, zapcore.ErrorLevel, "delivery is dead"
 	case r.Outcome == store.Aborted:
 		level, text = zapcore.InfoLevel, "attempt was cut off by the shutdown"
 	}
-	entry := t.log.Check(level, text)
+	entry := log.Check(level, text)
 	if entry == nil {
 		return
 	}
 	fields := []zap.Field{
 		zap.Stringer("message", j.delivery.ID.Message), zap.Uint32("attempt", j.delivery.Attempts+1),
 		zap.Stringer("outcome", r.Outcome), zap.Int("status", r.Status), zap.Duration("duration", f.Attempt.Duration),
+	}
+	if m != nil {
+		fields = append(fields, zap.String("event_id", m.EventID), zap.Time("received_at", m.ReceivedAt))
 	}
 	if r.Err != nil {
 		fields = append(fields, zap.String("error", f.Attempt.Error))

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
@@ -32,6 +33,11 @@ func TestP8_ADestinationThatIsDownIsProbedAndServedAtOnceWhenItIsBack(t *testing
 		settle(probeEvery)
 		if books, _ := r.Books(t.Context()); books["d"].Delivered != 100-breakerThreshold-12 {
 			t.Errorf("books are %+v after a probe has succeeded", books["d"])
+		}
+		for _, text := range []string{"destination is down: its deliveries wait, one of them probes it from time to time", "destination is back"} {
+			if n := r.said.FilterMessage(text).Len(); n != 1 {
+				t.Errorf("the operator was told %d times: %s", n, text)
+			}
 		}
 	})
 }
@@ -81,4 +87,19 @@ func TestAProbeThatFindsNothingOutLetsTheNextOneGo(t *testing.T) {
 	if b.queues["a"].breaker.open {
 		t.Error("the breaker is open after a probe has succeeded")
 	}
+}
+
+func TestTheOperatorHearsOfEachDeadDelivery(t *testing.T) {
+	const many = 50
+	rejects := func(context.Context, Attempt) Result { return Result{Outcome: store.Refused, Status: http.StatusBadRequest} }
+	bubble(t, rejects, func(t *testing.T, r *rig) {
+		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, Retry: retry.Rule{Policy: retry.Off()}}))
+		for i := range many {
+			r.accept(string(rune('a' + i)))
+		}
+		settle(time.Second)
+		if n := r.said.FilterMessage("delivery is dead").Len(); n != many {
+			t.Errorf("%d of %d dead deliveries were told of", n, many)
+		}
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
@@ -51,6 +53,11 @@ func (d *dispatcher) post(ev event) {
 		case releaseJob:
 			a.job.hold.drop()
 			d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
+		case tellDown:
+			a.target.alert.Warn("destination is down: its deliveries wait, one of them probes it from time to time",
+				zap.Duration("every", probeEvery))
+		case tellUp:
+			a.target.alert.Info("destination is back")
 		}
 	}
 }

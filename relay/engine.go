@@ -108,6 +108,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
+	e.greet(ctx, st)
 	s := newSession(e, st)
 	first := e.current.Swap(s) == nil
 	e.mu.Lock()
@@ -120,6 +121,24 @@ func (e *Engine) Start(ctx context.Context) error {
 		close(e.opened)
 	}
 	return nil
+}
+
+// greet tells the operator which store is open and what is in it.
+func (e *Engine) greet(ctx context.Context, st store.Store) {
+	books, err := st.Books(ctx)
+	if err != nil {
+		e.log.Error("reading the books", zap.Error(err))
+		return
+	}
+	var open, dead uint64
+	for _, b := range books {
+		open, dead = open+b.Open, dead+b.Dead
+	}
+	h := st.Health()
+	e.log.Info("store is open", zap.String("location", h.Location), zap.Uint64("open_deliveries", open), zap.Uint64("dead_deliveries", dead))
+	if !h.Durable {
+		e.log.Warn("messages are gone when this process ends: the store is not durable", zap.String("location", h.Location))
+	}
 }
 
 // Attach puts a generation in force, as a whole and at once. Attempts under way

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-relay/caddy-relay/relay/retry"
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -181,6 +183,8 @@ type rig struct {
 	store      *intercepted
 	upstream   *upstream
 	generation *Generation
+	// said holds what the engine has told the operator.
+	said *observer.ObservedLogs
 	// opens counts the openings of the store, which beforeOpen may fail.
 	opens      int
 	beforeOpen hook[func(opens int) error]
@@ -190,7 +194,9 @@ type rig struct {
 func newRig(t *testing.T, answer func(ctx context.Context, a Attempt) Result) *rig {
 	r := &rig{t: t, upstream: &upstream{answer: answer}}
 	r.store = &intercepted{Store: kept{memory.New(memory.Options{})}}
-	r.Engine = New(Options{Open: func(context.Context) (store.Store, error) {
+	core, said := observer.New(zap.InfoLevel)
+	r.said = said
+	r.Engine = New(Options{Logger: zap.New(core), Open: func(context.Context) (store.Store, error) {
 		r.opens++
 		if before := r.beforeOpen.get(); before != nil {
 			if err := before(r.opens); err != nil {

@@ -90,3 +90,17 @@ func (q *queue) took(now time.Time, c store.Claimed) {
 		q.wake(next)
 	}
 }
+
+// found takes in what an attempt tells about the destination.
+func (q *queue) found(now time.Time, ev event, actions []action) []action {
+	wasOpen := q.breaker.open
+	q.breaker.ended(now, ev.probe, ev.found)
+	switch {
+	case q.target == nil || q.breaker.open == wasOpen:
+		return actions
+	case wasOpen:
+		return append(actions, action{kind: tellUp, target: q.target})
+	default:
+		return append(actions, action{kind: tellDown, target: q.target})
+	}
+}

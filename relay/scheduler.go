@@ -106,6 +106,10 @@ const (
 	releaseJob
 	// setTimer: report timerFired at at; it replaces the timer that was set.
 	setTimer
+	// tellDown: tell the operator that target is down and will only be probed.
+	tellDown
+	// tellUp: tell the operator that target is back.
+	tellUp
 )
 
 // step takes an event and appends what is to be done to actions.
@@ -151,7 +155,7 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 	case attemptEnded:
 		q.running--
 		s.running--
-		q.breaker.ended(now, ev.probe, ev.found)
+		actions = q.found(now, ev, actions)
 		actions = s.unblock(now, actions)
 	}
 	return s.pump(now, q, actions)

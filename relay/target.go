@@ -14,9 +14,12 @@ import (
 // target is a destination in force, ready for use.
 type target struct {
 	Destination
-	// log is the destination's own, so that one that fails all the time can not
-	// crowd out what is said about the others.
+	// log is for what may happen all the time. It is sampled, for each destination
+	// by itself, so that one that fails can not crowd out what is said about the
+	// others.
 	log *zap.Logger
+	// alert is for what an operator must not miss.
+	alert *zap.Logger
 }
 
 func newTarget(d Destination, log *zap.Logger) *target {
@@ -29,8 +32,9 @@ func newTarget(d Destination, log *zap.Logger) *target {
 	if d.Retry.Policy == nil {
 		d.Retry.Policy = retry.Default().Policy
 	}
+	log = log.With(zap.String("destination", d.ID))
 	sampled := log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(core, 10*time.Second, 5, 1000)
 	}))
-	return &target{Destination: d, log: sampled.With(zap.String("destination", d.ID))}
+	return &target{Destination: d, log: sampled, alert: log}
 }
