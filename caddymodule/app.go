@@ -51,6 +51,9 @@ type App struct {
 	key    engineKey
 	engine *pooledEngine
 
+	watcher watcher
+	fetcher *fetcher
+
 	mu         sync.Mutex
 	sources    map[string]*source
 	generation *relay.Generation
@@ -78,6 +81,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log = ctx, ctx.Logger()
 	a.sources = make(map[string]*source)
+	a.watcher.log, a.fetcher = a.log, newFetcher()
 	if a.GracePeriod < 0 || a.MaxBuffer < 0 {
 		return fmt.Errorf("grace_period and max_buffer must not be negative")
 	}
@@ -139,8 +143,9 @@ func (a *App) Start() error {
 		return err
 	}
 	a.generation = a.assemble()
-	a.engine.attach(a.generation, a.log)
+	a.engine.attach(a.generation, a.grace(), a.log)
 	a.lingering = a.linger()
+	a.watcher.start()
 	a.warnOrphans()
 	a.warnSites()
 	return nil
@@ -181,7 +186,9 @@ func (a *App) maxBuffer(largest int64) int64 {
 	if size == 0 {
 		size = min(relay.DefaultMaxBuffer, debug.SetMemoryLimit(-1)/4)
 	}
-	if least := 2 * largest; size < least {
+	// One source gets half, and a body of unknown size one byte more than its
+	// limit before it is seen to be too large.
+	if least := 2 * (largest + bodyStep); size < least {
 		a.log.Warn("max_buffer is raised to twice the largest max_size", zap.Int64("max_buffer", least))
 		size = least
 	}
@@ -204,11 +211,7 @@ func (a *App) Stop() error {
 
 // drain waits for the attempts under way, up to the grace period.
 func (a *App) drain() {
-	grace := defaultGracePeriod
-	if a.GracePeriod > 0 {
-		grace = time.Duration(a.GracePeriod)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	ctx, cancel := context.WithTimeout(context.Background(), a.grace())
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, engine := range append(a.lingering.engines(), a.engine) {
@@ -217,8 +220,17 @@ func (a *App) drain() {
 	wg.Wait()
 }
 
+// grace is how long attempts under way may go on.
+func (a *App) grace() time.Duration {
+	if a.GracePeriod > 0 {
+		return time.Duration(a.GracePeriod)
+	}
+	return defaultGracePeriod
+}
+
 // Cleanup gives the engine back.
 func (a *App) Cleanup() error {
+	a.watcher.stop()
 	if a.engine == nil {
 		return nil
 	}

@@ -108,7 +108,7 @@ func TestDefaultsOfAGeneration(t *testing.T) {
 	if g.Retention != defaultRetention || g.RetentionDead != 0 || g.DedupeWindow != defaultWindow {
 		t.Errorf("generation %+v", g)
 	}
-	if g.MaxBuffer != 2*60<<20 {
+	if g.MaxBuffer != 2*(60<<20+bodyStep) {
 		t.Errorf("max_buffer %d with bodies of 60 MiB", g.MaxBuffer)
 	}
 	d := g.Destinations[0]
@@ -212,6 +212,10 @@ func TestP12_ReloadKeepsTheEngineAndTheMetrics(t *testing.T) {
 	}
 	<-app.got
 	engine := activeEngine(t)
+	eventually(t, "the attempt is recorded", func() bool {
+		books, err := engine.Books(t.Context())
+		return err == nil && books["in:default"].Delivered > 0
+	})
 	first := accepted(t)
 	if err := load(t, site); err != nil {
 		t.Fatal(err)

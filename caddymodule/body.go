@@ -12,6 +12,10 @@ import (
 )
 
 const (
+	// bodyStart is how much of the memory budget is taken before anything of a
+	// body has come. It is small, as a stranger gets it for nothing.
+	bodyStart = 4 << 10
+
 	// bodyStep is how much of the memory budget is taken at a time.
 	bodyStep = 64 << 10
 
@@ -116,8 +120,8 @@ func (b *bodyReader) grow(buf []byte) ([]byte, error) {
 		most = b.size
 	}
 	next := min(max(2*int64(cap(buf)), bodyStep), most)
-	if b.size < 0 && cap(buf) == 0 {
-		next = min(4<<10, most)
+	if cap(buf) == 0 {
+		next = min(bodyStart, most)
 	}
 	if !b.reservation.Grow(next - int64(cap(buf))) {
 		return nil, errNoMemory

@@ -67,6 +67,29 @@ func TestBodyLimitItselfIsTaken(t *testing.T) {
 	}
 }
 
+func TestP10_AnnouncedBodyTakesLittleBeforeItComes(t *testing.T) {
+	budget := relay.NewBudget(1 << 30)
+	taken := int64(-1)
+	b, _ := reading(readerFunc(func([]byte) (int, error) { taken = budget.Used(); return 0, io.ErrUnexpectedEOF }), 1<<20, 1<<20, budget)
+	if _, err := b.read(); err == nil || taken != bodyStart {
+		t.Errorf("%d bytes of the budget were taken before the first byte came, want %d; %v", taken, bodyStart, err)
+	}
+}
+
+func TestP10_BodyOfUnknownSizeFitsTheLeastBudget(t *testing.T) {
+	const limit = 1 << 20
+	least := relay.NewBudget(2 * (limit + bodyStep))
+	b, reservation := reading(bytes.NewReader(make([]byte, limit)), -1, limit, least)
+	if got, err := b.read(); err != nil || len(got) != limit {
+		t.Errorf("a body of the limit: %d bytes, %v", len(got), err)
+	}
+	reservation.Release()
+	b, _ = reading(bytes.NewReader(make([]byte, limit+1)), -1, limit, least)
+	if _, err := b.read(); !errors.Is(err, errTooLarge) {
+		t.Errorf("a body over the limit: %v", err)
+	}
+}
+
 func TestP10_BodyIsRefusedWhenMemoryRunsOut(t *testing.T) {
 	budget := relay.NewBudget(4 * bodyStep)
 	other := budget.Reserve("other")

@@ -25,6 +25,7 @@ import (
 //	    dedupe        <keys...> [<window>] [{ on_duplicate drop|deliver  required }] | off
 //	    events        <patterns...>
 //	    max_size      <size>
+//	    public_url    <url>
 //	    respond       <status> [<body>]
 //	    reject_status <status>
 //	    drop_header   <fields...>
@@ -34,9 +35,10 @@ import (
 //	                  | fixed <gap> [<give up after>] | schedule <gaps...> | off
 //	                  [{ attempts <n>  on <statuses...>  never <statuses...> }]
 //	    max_in_flight <n>
+//	    resign        <scheme> <secrets...> [{ ... }] | off
 //
 //	    forward       <upstreams...> | { <directives...> }
-//	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  forward ... }
+//	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  resign ...  forward ... }
 //	}
 //
 // Upstreams are those of reverse_proxy, and may have a path, which then replaces
@@ -86,6 +88,7 @@ var relayOptions = map[string]func(*relayParser) error{
 	"dedupe":        (*relayParser).parseDedupe,
 	"events":        (*relayParser).parseEvents,
 	"max_size":      (*relayParser).parseMaxSize,
+	"public_url":    (*relayParser).parsePublicURL,
 	"respond":       (*relayParser).parseRespond,
 	"reject_status": (*relayParser).parseRejectStatus,
 	"drop_header":   (*relayParser).parseDropHeader,
@@ -171,14 +174,22 @@ func (p *relayParser) parseMethods() error {
 	if len(args) == 0 {
 		return p.ArgErr()
 	}
+	methods, err := httpMethods(p.Dispenser, args)
+	p.relay.Methods = append(p.relay.Methods, methods...)
+	return err
+}
+
+// httpMethods reads texts as HTTP methods.
+func httpMethods(d *caddyfile.Dispenser, args []string) ([]string, error) {
+	var methods []string
 	for _, method := range args {
 		method = strings.ToUpper(method)
 		if !httpguts.ValidHeaderFieldName(method) {
-			return p.Errf("'%s' is no HTTP method", method)
+			return nil, d.Errf("'%s' is no HTTP method", method)
 		}
-		p.relay.Methods = append(p.relay.Methods, method)
+		methods = append(methods, method)
 	}
-	return nil
+	return methods, nil
 }
 
 func (p *relayParser) parseEvents() error {
@@ -211,6 +222,11 @@ func parseSize(d *caddyfile.Dispenser) (int64, error) {
 	if word := d.Val(); !d.AllArgs(&text) {
 		return 0, d.Errf("%s takes one size, as in %s 1MiB", word, word)
 	}
+	return size(d, text)
+}
+
+// size reads a text as a size in bytes, over 0.
+func size(d *caddyfile.Dispenser, text string) (int64, error) {
 	size, err := humanize.ParseBytes(text)
 	if err != nil || size == 0 || size > 1<<40 {
 		return 0, d.Errf("'%s' is no size: write it as in 1MiB", text)
@@ -260,11 +276,30 @@ func (p *relayParser) parseRejectStatus() error {
 	if !p.AllArgs(&text) {
 		return p.ArgErr()
 	}
+	status, err := rejectStatus(p.Dispenser, text)
+	p.relay.RejectStatus = status
+	return err
+}
+
+// rejectStatus reads a text as the status of a refusal.
+func rejectStatus(d *caddyfile.Dispenser, text string) (int, error) {
 	status, err := strconv.Atoi(text)
 	if err != nil || status < 400 || status > 499 {
-		return p.Errf("reject_status: '%s' is no 4xx, so a sender would not take it for a refusal", text)
+		return 0, d.Errf("reject_status: '%s' is no 4xx, so a sender would not take it for a refusal", text)
 	}
-	p.relay.RejectStatus = status
+	return status, nil
+}
+
+func (p *relayParser) parsePublicURL() error {
+	if !p.AllArgs(&p.relay.PublicURL) {
+		return p.Err("public_url takes one URL, as in public_url https://hooks.example.com")
+	}
+	if placeholder.MatchString(p.relay.PublicURL) {
+		return nil
+	}
+	if _, err := publicURL(p.relay.PublicURL); err != nil {
+		return p.WrapErr(err)
+	}
 	return nil
 }
 

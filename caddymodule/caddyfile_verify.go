@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,43 +21,88 @@ func (p *relayParser) parseVerify() error {
 	if !p.NextArg() {
 		return p.Err("verify needs a scheme, as in verify stripe {env.STRIPE_WEBHOOK_SECRET}")
 	}
-	name := p.Val()
+	raw, err := parseScheme(p.Dispenser)
+	p.relay.VerifyRaw = append(p.relay.VerifyRaw, raw)
+	return err
+}
+
+// parseScheme reads the scheme whose name is the current token.
+func parseScheme(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	name := d.Val()
 	if preset, ok := scheme.Preset(name); ok {
 		name = preset.Name
 	}
 	if _, err := caddy.GetModule(schemesNamespace + name); err != nil {
 		const remedy = "'caddy list-modules' lists all as relay.schemes.*"
 		if near := scheme.Suggest(name); near != "" {
-			return p.Errf("unknown scheme '%s', did you mean '%s'? %s", name, near, remedy)
+			return nil, d.Errf("unknown scheme '%s', did you mean '%s'? %s", name, near, remedy)
 		}
-		return p.Errf("unknown scheme '%s'. %s; verify hmac describes any other", name, remedy)
+		return nil, d.Errf("unknown scheme '%s'. %s; verify hmac describes any other", name, remedy)
 	}
-	guest, err := caddyfile.UnmarshalModule(p.Dispenser, schemesNamespace+name)
+	guest, err := caddyfile.UnmarshalModule(d, schemesNamespace+name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.relay.VerifyRaw = append(p.relay.VerifyRaw, caddyconfig.JSONModuleObject(guest, "scheme", name, nil))
-	return nil
+	return caddyconfig.JSONModuleObject(guest, "scheme", name, nil), nil
+}
+
+// parseResign reads a resign option.
+func (p *Policy) parseResign(d *caddyfile.Dispenser) (err error) {
+	if !d.NextArg() {
+		return d.Err("resign takes a scheme and its secrets, as in resign standard_webhooks {env.APP_SECRET}, or off")
+	}
+	p.Resign = new(Resign)
+	if d.Val() == "off" {
+		p.Resign.Off = true
+		if d.NextArg() || d.NextBlock(d.Nesting()) {
+			return d.Err("resign off has nothing to set")
+		}
+		return nil
+	}
+	p.Resign.SchemeRaw, err = parseScheme(d)
+	return err
 }
 
 // UnmarshalCaddyfile sets up the scheme. Syntax:
 //
 //	verify <preset> [<secrets...>] {
-//	    secret <secrets...>
+//	    secret        <secrets...>
+//	    token         <verify token>
+//	    tolerance     <duration>
+//	    keys          <files...>
+//	    expect_secret [<names...>]
+//	    overlap       <duration>|off
 //	}
 func (p *PresetScheme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the scheme
 	p.Origin = place(d)
 	p.Texts = d.RemainingArgs()
+	seen := make(map[string]bool)
 	for d.NextBlock(0) {
-		if d.Val() != "secret" {
-			return d.Errf("unknown option '%s' of verify %s: it has secret", d.Val(), p.preset)
-		}
-		if err := p.parseSecret(d); err != nil {
+		if err := once(d, seen, d.Val(), []string{"secret", "keys"}); err != nil {
 			return err
 		}
+		handled, err := p.parse(d)
+		if err != nil {
+			return err
+		}
+		if !handled {
+			return unknownWord(d, "verify "+p.preset, slices.Clone(secretWords))
+		}
 	}
-	return p.complete(d, p.preset)
+	if err := p.complete(d, p.preset); err != nil {
+		return err
+	}
+	described, err := p.Describe()
+	if err != nil {
+		return err
+	}
+	if err := p.check(described); err != nil {
+		d.Reset()
+		d.Next()
+		return d.Errf("verify %s: %w", p.preset, err)
+	}
+	return nil
 }
 
 // parseSecret reads a secret option.
@@ -71,104 +117,14 @@ func (s *Secrets) parseSecret(d *caddyfile.Dispenser) error {
 
 // complete reports that a secret was not given, at the line of the scheme.
 func (s *Secrets) complete(d *caddyfile.Dispenser, name string) error {
-	if len(s.Texts) == 0 || slices.Contains(s.Texts, "") {
-		d.Reset()
-		d.Next()
-		return d.Errf("verify %s: %w", name, errNoSecret)
+	given := len(s.Texts) > 0 || len(s.Expected) > 0
+	if given && (!slices.Contains(s.Texts, "") || withoutSecrets()) {
+		return nil
 	}
-	return nil
+	d.Reset()
+	d.Next()
+	return d.Errf("verify %s: %w", name, errNoSecret)
 }
 
-// UnmarshalCaddyfile sets up the scheme. Syntax:
-//
-//	verify hmac [sha256|sha1|sha512] [<secrets...>] {
-//	    secret    <secrets...>
-//	    header    <field> [<prefix>]
-//	    encoding  hex|base64|base64url
-//	    payload   <template>
-//	    timestamp <template> [<tolerance>]
-//	    key       raw|hex|base64|base64url
-//	    event_id  <template>
-//	    type      <template>
-//	}
-func (h *HMACScheme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the name of the scheme
-	h.Origin = place(d)
-	h.Texts = d.RemainingArgs()
-	if len(h.Texts) > 0 {
-		if _, ok := hmacAlgorithms[h.Texts[0]]; ok {
-			h.Algorithm, h.Texts = h.Texts[0], h.Texts[1:]
-		}
-	}
-	seen := make(map[string]bool)
-	for d.NextBlock(0) {
-		if err := once(d, seen, d.Val(), []string{"secret"}); err != nil {
-			return err
-		}
-		if err := h.parseOption(d); err != nil {
-			return err
-		}
-	}
-	if err := h.complete(d, "hmac"); err != nil {
-		return err
-	}
-	if err := h.check(); err != nil {
-		d.Reset()
-		d.Next()
-		return d.Errf("verify hmac: %w", err)
-	}
-	return nil
-}
-
-// parseOption reads one line of the block of verify hmac.
-func (h *HMACScheme) parseOption(d *caddyfile.Dispenser) error {
-	word := d.Val()
-	if word == "secret" {
-		return h.parseSecret(d)
-	}
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.Errf("%s of verify hmac needs a value", word)
-	}
-	most := 1
-	switch word {
-	case "header":
-		most = 2
-		h.Header = args[0]
-		if len(args) > 1 {
-			h.Prefix = args[1]
-		}
-	case "timestamp":
-		most = 2
-		h.Timestamp = args[0]
-		if len(args) > 1 {
-			tolerance, err := duration(d, args[1])
-			if err != nil {
-				return err
-			}
-			h.Tolerance = tolerance
-		}
-	case "encoding":
-		h.Encoding = args[0]
-	case "payload":
-		h.Payload = args[0]
-	case "key":
-		h.Key = args[0]
-	case "event_id":
-		h.EventID = args[0]
-	case "type":
-		h.Type = args[0]
-	default:
-		return d.Errf("unknown option '%s' of verify hmac: it has secret, header, encoding, payload, timestamp, key, event_id and type", word)
-	}
-	if len(args) > most {
-		return d.Errf("%s of verify hmac has too many values; put quotes around one with spaces", word)
-	}
-	return nil
-}
-
-// Interface guards
-var (
-	_ caddyfile.Unmarshaler = (*PresetScheme)(nil)
-	_ caddyfile.Unmarshaler = (*HMACScheme)(nil)
-)
+// Interface guard
+var _ caddyfile.Unmarshaler = (*PresetScheme)(nil)

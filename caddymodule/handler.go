@@ -50,8 +50,17 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTime)
 	defer cancel()
-	request := signedRequest(r, body)
-	chosen, refused := h.verify(request)
+	request := h.signedRequest(r, body)
+	answered, asked, refused := h.handshake(ctx, w, request)
+	if answered || refused != nil {
+		reservation.Release()
+		return refused
+	}
+	if !slices.Contains(h.eventMethods, r.Method) {
+		reservation.Release()
+		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}
+	}
+	chosen, refused := h.verify(request, asked)
 	if refused != nil {
 		reservation.Release()
 		return refused

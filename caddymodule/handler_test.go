@@ -85,7 +85,9 @@ func TestRefusalsByStatus(t *testing.T) {
 	h, r := relayOf(t, app, "max_size 100B")
 	const body = `{"id":"evt_1"}`
 	large := strings.Repeat("x", 101)
-	old := time.Now().Add(-412 * time.Second)
+	now := time.Now().Truncate(time.Second)
+	h.now = func() time.Time { return now }
+	old := now.Add(-412 * time.Second)
 	chunked := post("/in", large)
 	chunked.ContentLength = -1
 	forged := signed("/in", body)

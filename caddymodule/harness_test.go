@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -167,8 +168,11 @@ func failingNext(t testing.TB) caddyhttp.Handler {
 }
 
 // post makes a request with a body.
-func post(path, body string) *http.Request {
-	return httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+func post(path, body string) *http.Request { return request(http.MethodPost, path, body) }
+
+// request makes a request.
+func request(method, path, body string) *http.Request {
+	return httptest.NewRequest(method, path, strings.NewReader(body))
 }
 
 // upstream is an app that takes deliveries.
@@ -190,7 +194,7 @@ func newUpstream(t testing.TB, handler http.HandlerFunc) *upstream {
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(r.Body)
-		u.got <- delivered{r.Clone(t.Context()), body.Bytes()}
+		u.got <- delivered{r.Clone(context.WithoutCancel(r.Context())), body.Bytes()}
 		if handler != nil {
 			handler(w, r)
 		}
@@ -220,4 +224,14 @@ func counted(c prometheus.Counter) float64 {
 		return -1
 	}
 	return m.GetCounter().GetValue()
+}
+
+// tryLoad returns the error of adapting or provisioning a Caddyfile.
+func tryLoad(t testing.TB, text string) error {
+	t.Helper()
+	if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"}); err != nil {
+		return err
+	}
+	_, err := provision(t, text)
+	return err
 }

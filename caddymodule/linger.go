@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay"
@@ -35,7 +36,7 @@ func (a *App) linger() *lingering {
 	l := &lingering{generation: a.generation, log: a.log, stop: cancel}
 	l.left = otherEngines(a.key)
 	for _, engine := range l.left {
-		engine.attach(a.generation, a.log)
+		engine.attach(a.generation, a.grace(), a.log)
 		l.done.Go(func() { l.watch(ctx, engine) })
 	}
 	return l
@@ -70,6 +71,7 @@ func (l *lingering) watch(ctx context.Context, engine *pooledEngine) {
 	for {
 		select {
 		case <-ctx.Done():
+			l.leave(engine, log)
 			return
 		case <-ticker.C:
 		}
@@ -89,6 +91,20 @@ func (l *lingering) watch(ctx context.Context, engine *pooledEngine) {
 			told = true
 			log.Info("the configuration has another store now; the former one stays open until its open deliveries are done", zap.Uint64("open", open))
 		}
+	}
+}
+
+// leave tells the operator what stays behind, when the process ends, in a store
+// that no configuration names any more. After a reload the next configuration
+// goes on looking after it.
+func (l *lingering) leave(engine *pooledEngine, log *zap.Logger) {
+	if !caddy.Exiting() {
+		return
+	}
+	open, orphans, err := openDeliveries(context.Background(), engine, l.generation)
+	if err == nil && open+orphans > 0 {
+		log.Warn("open deliveries stay in the former store; to have them delivered, start with a configuration that names it",
+			zap.Uint64("open", open+orphans))
 	}
 }
 

@@ -21,6 +21,8 @@ var metrics = newCollectors()
 
 type collectors struct {
 	requests   *prometheus.CounterVec
+	rejected   *prometheus.CounterVec
+	matches    *prometheus.CounterVec
 	undeduped  *prometheus.CounterVec
 	attempts   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
@@ -34,6 +36,14 @@ func newCollectors() *collectors {
 			Namespace: namespace, Subsystem: subsystem, Name: "requests_total",
 			Help: "Requests by what became of them.",
 		}, []string{"source", "outcome"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "rejected_total",
+			Help: "Requests that were refused, by the reason.",
+		}, []string{"source", "reason"}),
+		matches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "secret_matches_total",
+			Help: "Requests that were verified, by the number of the secret that did.",
+		}, []string{"source", "scheme", "secret"}),
 		undeduped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "undeduped_total",
 			Help: "Requests that lacked the identity that duplicates are found by.",
@@ -61,7 +71,7 @@ func registerMetrics(registry *prometheus.Registry) error {
 		return nil
 	}
 	for _, collector := range []prometheus.Collector{
-		metrics.requests, metrics.undeduped, metrics.attempts, metrics.durations, metrics.deliveries,
+		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.attempts, metrics.durations, metrics.deliveries,
 	} {
 		err := registry.Register(collector)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == collector {

@@ -26,6 +26,10 @@ type Policy struct {
 	// How many attempts run at once. Default: 64.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 
+	// What signature the app gets. Default: the sender's, made again with the first
+	// secret where it would be too old for the app.
+	Resign *Resign `json:"resign,omitempty"`
+
 	rule *retry.Rule
 }
 
@@ -60,6 +64,9 @@ func (p Policy) under(relayed Policy) Policy {
 	}
 	if p.rule == nil {
 		p.rule = relayed.rule
+	}
+	if p.Resign == nil {
+		p.Resign = relayed.Resign
 	}
 	return p
 }

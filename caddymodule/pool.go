@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -36,7 +37,10 @@ type pooledEngine struct {
 
 	mu       sync.Mutex
 	attached []attachment
+	grace    time.Duration
 	logger   *followingCore
+
+	learned learnedSecrets
 }
 
 // attachment is a generation and the logger of its configuration.
@@ -107,10 +111,12 @@ func (p *pooledEngine) followLast() {
 	}
 }
 
-// attach puts a generation in force, and the logger of its configuration.
-func (p *pooledEngine) attach(g *relay.Generation, log *zap.Logger) {
+// attach puts a generation in force, with the grace period and the logger of its
+// configuration.
+func (p *pooledEngine) attach(g *relay.Generation, grace time.Duration, log *zap.Logger) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.grace = grace
 	p.attached = append(p.attached, attachment{g, log})
 	p.followLast()
 	p.Attach(g)
@@ -125,8 +131,20 @@ func (p *pooledEngine) detach(g *relay.Generation) {
 	p.Detach(g)
 }
 
-// Destruct closes the engine. The pool calls it when nobody holds it any more.
-func (p *pooledEngine) Destruct() error { return p.Close() }
+// Destruct closes the engine. The pool calls it when nobody holds it any more:
+// when the process ends, and after a reload to a configuration without it. Then
+// nobody has waited for its attempts yet, and cutting them off would repeat them.
+func (p *pooledEngine) Destruct() error {
+	if !caddy.Exiting() {
+		p.mu.Lock()
+		grace := p.grace
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		defer cancel()
+		p.Drain(ctx)
+	}
+	return p.Close()
+}
 
 // Interface guard
 var _ caddy.Destructor = (*pooledEngine)(nil)

@@ -96,6 +96,7 @@ const (
 // refuse writes the answer whole and tells the operator why, in one line.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	metrics.request(h.Name, refused.reason)
+	metrics.rejected.WithLabelValues(h.Name, refused.reason).Inc()
 	if c := h.sampled.Check(zap.WarnLevel, "refused: "+refused.reason); c != nil {
 		fields := []zap.Field{zap.Int("status", refused.status), zap.String("source", h.Name), zap.String("remote_ip", remoteIP(r))}
 		if refused.detail != nil {

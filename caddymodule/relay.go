@@ -15,8 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-
-	"github.com/caddy-relay/caddy-relay/relay/scheme"
 )
 
 // defaultMaxSize is the largest body that a relay takes.
@@ -68,6 +66,11 @@ type Handler struct {
 	// scheme's provider sends more.
 	MaxSize int64 `json:"max_size,omitempty"`
 
+	// The URL that senders call, as far as it differs from what arrives here: scheme,
+	// host, and a path that was cut off before. Schemes that sign the URL need it.
+	// Default: as the request says, and a trusted proxy.
+	PublicURL string `json:"public_url,omitempty"`
+
 	// What the sender gets once the message is safe. Default: what the scheme's
 	// provider wants, else an empty 200.
 	Respond *Respond `json:"respond,omitempty"`
@@ -89,7 +92,12 @@ type Handler struct {
 	Forward caddyhttp.RouteList `json:"forward,omitempty"`
 
 	engine       *pooledEngine
-	verifiers    []*scheme.Verifier
+	fetcher      *fetcher
+	bindings     []*binding // of the schemes that verify
+	held         []*binding // all, to be released
+	public       string     // PublicURL, resolved, without a slash at its end
+	eventMethods []string
+	now          func() time.Time
 	rule         rule
 	destinations []*Destination
 	log          *zap.Logger
@@ -130,6 +138,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	h.log = ctx.Logger().With(zap.String("source", h.Name))
 	h.sampled = sampledLogger(ctx.Logger())
+	h.now = time.Now
 	if err := h.check(); err != nil {
 		return err
 	}
@@ -138,6 +147,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	app := module.(*App)
+	h.fetcher = app.fetcher
 	if err := h.provisionVerify(ctx, app); err != nil {
 		return err
 	}
@@ -145,7 +155,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.fillIn()
-	if err := h.provisionDestinations(ctx); err != nil {
+	if err := h.provisionDestinations(ctx, app); err != nil {
 		return err
 	}
 	h.engine = takeEngine(app.key, app.module)
@@ -177,13 +187,15 @@ func (h *Handler) check() error {
 	if len(h.Forward) > 0 && len(h.Destinations) > 0 {
 		return errTwoWays
 	}
-	return nil
+	var err error
+	h.public, err = publicURL(h.PublicURL)
+	return err
 }
 
 // checkEvents reports patterns that nothing could ever match, because no scheme
 // of the relay names the types of its events.
 func (h *Handler) checkEvents() error {
-	if slices.ContainsFunc(h.verifiers, func(v *scheme.Verifier) bool { return len(v.Scheme().Type) > 0 }) {
+	if slices.ContainsFunc(h.bindings, func(b *binding) bool { return len(b.scheme.Type) > 0 }) {
 		return nil
 	}
 	lists := [][]string{h.Events}
@@ -202,18 +214,20 @@ func (h *Handler) checkEvents() error {
 
 // fillIn sets what was left open and follows from the schemes.
 func (h *Handler) fillIn() {
+	h.eventMethods = h.Methods
 	if len(h.Methods) == 0 {
-		h.Methods = []string{http.MethodPost}
-		for _, v := range h.verifiers {
-			h.Methods = append(h.Methods, v.Scheme().Methods...)
+		h.Methods, h.eventMethods = []string{http.MethodPost}, []string{http.MethodPost}
+		for _, b := range h.bindings {
+			h.Methods = append(h.Methods, b.scheme.AcceptedMethods()...)
+			h.eventMethods = append(h.eventMethods, b.scheme.Methods...)
 		}
 		slices.Sort(h.Methods)
 		h.Methods = slices.Compact(h.Methods)
 	}
 	if h.MaxSize == 0 {
 		h.MaxSize = defaultMaxSize
-		for _, v := range h.verifiers {
-			h.MaxSize = max(h.MaxSize, v.Scheme().MaxBody)
+		for _, b := range h.bindings {
+			h.MaxSize = max(h.MaxSize, b.scheme.MaxBody)
 		}
 	}
 	for i, name := range h.DropHeader {
@@ -222,8 +236,11 @@ func (h *Handler) fillIn() {
 }
 
 // provisionDestinations makes the destinations ready, the unnamed one included.
-func (h *Handler) provisionDestinations(ctx caddy.Context) error {
+func (h *Handler) provisionDestinations(ctx caddy.Context, app *App) error {
 	if err := h.Policy.provision(ctx); err != nil {
+		return err
+	}
+	if err := h.provisionResign(ctx, app, h.Resign); err != nil {
 		return err
 	}
 	h.destinations = h.Destinations
@@ -240,15 +257,22 @@ func (h *Handler) provisionDestinations(ctx caddy.Context) error {
 		if slices.ContainsFunc(h.destinations[:i], func(o *Destination) bool { return o.Name == d.Name }) {
 			return fmt.Errorf("two destinations are named '%s'", d.Name)
 		}
+		if err := h.provisionResign(ctx, app, d.Resign); err != nil {
+			return fmt.Errorf("destination %s: %w", d.Name, err)
+		}
 		if err := d.provision(ctx, h.Name, h.Policy); err != nil {
 			return err
 		}
+		d.forward.resigner = h.resigner(d.Resign)
 	}
 	return nil
 }
 
 // Cleanup gives the engine back.
 func (h *Handler) Cleanup() error {
+	for _, b := range h.held {
+		b.release()
+	}
 	if h.engine == nil {
 		return nil
 	}
@@ -259,27 +283,38 @@ func (h *Handler) Cleanup() error {
 
 // digest identifies a configuration, whatever its origin.
 func (h *Handler) digest() ([sha256.Size]byte, error) {
-	same := *h
-	same.Origin = ""
-	same.VerifyRaw = make([]json.RawMessage, len(h.VerifyRaw))
-	for i, raw := range h.VerifyRaw {
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &fields); err != nil {
-			return [sha256.Size]byte{}, fmt.Errorf("reading verify: %w", err)
-		}
-		delete(fields, "origin")
-		// Maps are written in the order of their keys.
-		same.VerifyRaw[i], _ = json.Marshal(fields)
-	}
-	text, err := json.Marshal(&same)
+	text, err := json.Marshal(h)
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("reading configuration: %w", err)
 	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
+	var fields any
+	numbers := json.NewDecoder(bytes.NewReader(text))
+	numbers.UseNumber()
+	if err := numbers.Decode(&fields); err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("reading configuration: %w", err)
 	}
-	return sha256.Sum256(compact.Bytes()), nil
+	withoutOrigin(fields)
+	// Maps are written in the order of their keys.
+	same, err := json.Marshal(fields)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("reading configuration: %w", err)
+	}
+	return sha256.Sum256(same), nil
+}
+
+// withoutOrigin takes out what only says where something was configured.
+func withoutOrigin(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		delete(value, "origin")
+		for _, inner := range value {
+			withoutOrigin(inner)
+		}
+	case []any:
+		for _, inner := range value {
+			withoutOrigin(inner)
+		}
+	}
 }
 
 // How many lines of one text are logged per second, and which share of the rest.

@@ -31,6 +31,7 @@ type forward struct {
 	destination string
 	chain       caddyhttp.Handler
 	server      *caddyhttp.Server
+	resigner    *resigner // nil where signatures go on as they came
 	log         *zap.Logger
 }
 
@@ -69,6 +70,10 @@ func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Re
 	if err != nil {
 		return relay.Result{Outcome: store.Unhandled, Err: err}
 	}
+	late, err := f.resigner.apply(m, r.Header)
+	if err != nil {
+		return relay.Result{Outcome: store.Broken, Err: err}
+	}
 	rec := newCapture()
 	repl := caddy.NewReplacer()
 	r = caddyhttp.PrepareRequest(r, repl, rec, f.server)
@@ -76,7 +81,7 @@ func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Re
 	caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, m.Request.TrustedProxy)
 	repl.Map(attemptFacts(a, f.destination).get)
 	err = f.chain.ServeHTTP(rec, r)
-	return classify(ctx, r, rec, err)
+	return late.explain(classify(ctx, r, rec, err))
 }
 
 // panicked is the result of an attempt whose chain has panicked. A proxy does so

@@ -3,54 +3,29 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
+	"regexp"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
 )
 
-// HMACScheme verifies requests that carry an HMAC in a header.
+// HMACScheme verifies requests by a description in the configuration, which can
+// say all that is known of a preset. It is named after what most senders sign
+// with.
 //
 // Templates may hold {http.request.method}, {http.request.host},
-// {http.request.uri}, {http.request.uri.query.*}, {http.request.header.*},
-// {http.request.body} and {http.relay.body.*}. They are evaluated on the request
-// as received, and what the sender put there is never expanded.
+// {http.request.uri}, {http.request.uri.path}, {http.request.uri.query.*},
+// {http.request.header.*}, {http.request.body}, {http.relay.body.*},
+// {http.relay.form.*}, {http.relay.url} and {http.relay.url.base}; a signed text
+// {http.relay.timestamp}, {http.relay.signature.*} and {http.relay.secret} as
+// well. They are evaluated on the request as received, and what the sender put
+// there is never expanded.
 type HMACScheme struct {
-	// The hash: `sha1`, `sha256` or `sha512`. Default: sha256.
-	Algorithm string `json:"algorithm,omitempty"`
-
-	// The header that carries the signature.
-	Header string `json:"header"`
-
-	// What stands before the signature in the header, and must. Default: nothing.
-	Prefix string `json:"prefix,omitempty"`
-
-	// How the signature is written: `hex`, `base64` or `base64url`. Default: hex.
-	Encoding string `json:"encoding,omitempty"`
-
-	// The template of the signed text. Default: {http.request.body}.
-	Payload string `json:"payload,omitempty"`
-
-	// The template of the time of signing, which the payload must contain.
-	// Default: the sender signs no time.
-	Timestamp string `json:"timestamp,omitempty"`
-
-	// How far from now the time of signing may be, in both directions.
-	// Default: 5m.
-	Tolerance caddy.Duration `json:"tolerance,omitempty"`
-
-	// How the secrets are written: `raw`, `hex`, `base64` or `base64url`.
-	// Default: raw.
-	Key string `json:"key,omitempty"`
-
-	// The template of the sender's id of the event, which is also what makes two
-	// requests the same event. Default: it has none.
-	EventID string `json:"event_id,omitempty"`
-
-	// The template of the event type. Default: it has none.
-	Type string `json:"type,omitempty"`
+	scheme.Scheme
 
 	Secrets
 }
@@ -60,69 +35,87 @@ func (*HMACScheme) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "relay.schemes.hmac", New: func() caddy.Module { return new(HMACScheme) }}
 }
 
-// hmacAlgorithms are the hashes by the word for them.
-var hmacAlgorithms = map[string]scheme.Algorithm{
-	"":       scheme.HMACSHA256,
-	"sha256": scheme.HMACSHA256,
-	"sha1":   scheme.HMACSHA1,
-	"sha512": scheme.HMACSHA512,
+// hmacName is the name of a scheme that is given none.
+const hmacName = "hmac"
+
+// algorithms are the algorithms by the word for them; the hash alone stands for
+// an HMAC with it.
+var algorithms = map[string]scheme.Algorithm{
+	"sha1":                      scheme.HMACSHA1,
+	"sha256":                    scheme.HMACSHA256,
+	"sha512":                    scheme.HMACSHA512,
+	string(scheme.DigestSHA256): scheme.DigestSHA256,
+	string(scheme.Ed25519):      scheme.Ed25519,
+	string(scheme.ECDSASHA256):  scheme.ECDSASHA256,
+	string(scheme.ECDSASHA1):    scheme.ECDSASHA1,
+	string(scheme.RSASHA256):    scheme.RSASHA256,
+	string(scheme.RSASHA1):      scheme.RSASHA1,
+	string(scheme.Token):        scheme.Token,
 }
 
-// Provision resolves the secrets and checks the description.
-func (h *HMACScheme) Provision(ctx caddy.Context) error {
+// Validate reports a contradiction in the description. It needs no secret.
+func (h *HMACScheme) Validate() error {
 	if err := h.check(); err != nil {
-		return fmt.Errorf("verify hmac: %w%s", err, at(h.Origin))
+		return fmt.Errorf("verify %s: %w%s", cmp.Or(h.Name, hmacName), err, at(h.Origin))
 	}
-	return h.provision(ctx, "hmac")
+	return nil
 }
 
-// check reports a contradiction in what is configured. It needs no secret.
 func (h *HMACScheme) check() error {
-	if _, ok := hmacAlgorithms[h.Algorithm]; !ok {
-		return fmt.Errorf("unknown algorithm '%s': it is sha256, sha1 or sha512", h.Algorithm)
+	described, err := h.Describe()
+	if err != nil {
+		return err
 	}
-	if h.Header == "" {
+	if s := described.Signature; s.Header == "" && s.Body == "" && s.Form == "" && s.Query == "" && !s.Whole {
 		return fmt.Errorf("it needs to know which header carries the signature: header <field> [<prefix>]")
 	}
-	if h.Tolerance != 0 && h.Timestamp == "" {
-		return fmt.Errorf("a tolerance needs a timestamp")
+	if err := described.Validate(); err != nil {
+		return err
 	}
-	if !slices.Contains([]string{"", "raw", "hex", "base64", "base64url"}, h.Key) {
-		return fmt.Errorf("unknown form of key '%s': it is raw, hex, base64 or base64url", h.Key)
+	if err := checkPinned(described); err != nil {
+		return err
 	}
-	return h.describe().Validate()
+	return h.Secrets.check(described)
 }
 
-// describe translates the configuration.
-func (h *HMACScheme) describe() *scheme.Scheme {
-	s := &scheme.Scheme{
-		Name: "hmac",
-		Proof: scheme.Proof{
-			Signature: scheme.Signature{Header: h.Header, Prefix: h.Prefix, Encoding: scheme.Encoding(h.Encoding)},
-			Algorithm: hmacAlgorithms[h.Algorithm],
-			Key:       scheme.KeyForm(h.Key),
-			Message:   h.Payload,
-		},
+// checkPinned reports an address that a request may name freely, although the
+// relay goes there.
+func checkPinned(s *scheme.Scheme) error {
+	if s.KeyURL != nil && !pinsHost(s.KeyURL.Pattern) {
+		return fmt.Errorf("key_url: the pattern '%s' must pin the host of the key: begin it with https:// and the host", s.KeyURL.Pattern)
 	}
-	if h.Timestamp != "" {
-		s.Timestamp = &scheme.Timestamp{Value: h.Timestamp, Tolerance: scheme.Duration(h.Tolerance)}
+	for _, question := range s.Handshakes {
+		if question.Visit && !pinsHost(question.Pattern) {
+			return fmt.Errorf("handshake: visit needs a challenge with a pattern that pins the host: begin it with https:// and the host")
+		}
 	}
-	if h.EventID != "" {
-		s.EventID = []string{h.EventID}
-	}
-	if h.Type != "" {
-		s.Type = []string{h.Type}
-	}
-	return s
+	return nil
 }
 
-// Compile binds the scheme to its secrets.
-func (h *HMACScheme) Compile(adjust func(*scheme.Scheme)) (*scheme.Verifier, error) {
-	return h.compile(h.describe(), adjust)
+// pinsHost reports whether everything that a pattern matches begins with https://
+// and the beginning of a host.
+func pinsHost(pattern string) bool {
+	parsed, err := regexp.Compile(pattern)
+	if err != nil {
+		return false
+	}
+	begins, _ := parsed.LiteralPrefix()
+	return len(begins) > len("https://") && strings.HasPrefix(begins, "https://")
+}
+
+// Describe returns the description with its defaults.
+func (h *HMACScheme) Describe() (*scheme.Scheme, error) {
+	s := h.Scheme.Clone()
+	s.Name = cmp.Or(s.Name, hmacName)
+	s.Algorithm = cmp.Or(s.Algorithm, scheme.HMACSHA256)
+	for i := range s.Also {
+		s.Also[i].Algorithm = cmp.Or(s.Also[i].Algorithm, s.Algorithm)
+	}
+	return s, nil
 }
 
 // Interface guards
 var (
-	_ SchemeModule      = (*HMACScheme)(nil)
-	_ caddy.Provisioner = (*HMACScheme)(nil)
+	_ SchemeModule    = (*HMACScheme)(nil)
+	_ caddy.Validator = (*HMACScheme)(nil)
 )

@@ -3,68 +3,132 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
 )
 
 // SchemeModule is what a guest of the namespace relay.schemes implements.
 type SchemeModule interface {
-	// Compile binds the scheme to its secrets. It is called after provisioning.
-	// adjust, which may be nil, changes the description first.
-	Compile(adjust func(*scheme.Scheme)) (*scheme.Verifier, error)
+	// Describe returns how the sender signs. It is called after provisioning, and
+	// what it returns belongs to the caller.
+	Describe() (*scheme.Scheme, error)
+
+	// Credentials returns what the scheme is bound to. A guest has this method by
+	// embedding Secrets.
+	Credentials() *Secrets
 }
+
+// defaultOverlap is how long the former content of a changed file still verifies:
+// senders let the former secret live for about as long.
+const defaultOverlap = 24 * time.Hour
+
+// defaultExpected is the name of a secret that is expected under none.
+const defaultExpected = "default"
 
 // Secrets is what all schemes have.
 type Secrets struct {
 	// The secrets, any of which may verify a request: several make a rotation.
-	// `{env.NAME}` is read when Caddy starts, `{file./absolute/path}` when the
-	// configuration is loaded. A secret written out here is visible to all who can
-	// read the configuration.
+	// `{env.NAME}` is read when Caddy starts; `{file./absolute/path}` when the
+	// configuration is loaded, and again whenever the file changes. A secret written
+	// out here is visible to all who can read the configuration.
 	Texts []string `json:"secrets,omitempty"`
+
+	// The verify token that is typed at the provider and comes back in its
+	// handshake, written as a secret is. Default: none.
+	Token string `json:"token,omitempty"`
+
+	// Keys or certificates in PEM that take the place of those that are fetched from
+	// the provider, written as secrets are. Default: they are fetched.
+	Keys []string `json:"keys,omitempty"`
+
+	// How far from now the time of signing may be. Default: what the scheme says.
+	Tolerance caddy.Duration `json:"tolerance,omitempty"`
+
+	// Names of secrets that handshakes are to bring. Each takes one secret, from the
+	// first handshake that comes, and keeps it in the store; another name expects
+	// another secret. Default: none is expected.
+	Expected []string `json:"expect_secret,omitempty"`
+
+	// How long the former content of a changed file still verifies; -1 means not at
+	// all. Default: 24h.
+	Overlap caddy.Duration `json:"overlap,omitempty"`
 
 	// Where this was configured, for messages. Default: unknown.
 	Origin string `json:"origin,omitempty"`
-
-	resolved []secret
 }
 
-// provision resolves the secrets of the scheme of that name.
-func (s *Secrets) provision(ctx caddy.Context, name string) error {
-	var err error
-	if s.resolved, err = resolveSecrets(s.Texts); err != nil {
-		return fmt.Errorf("verify %s: %w%s", name, err, at(s.Origin))
+// Credentials returns s.
+func (s *Secrets) Credentials() *Secrets { return s }
+
+// check reports what is configured and does not go with a scheme.
+func (s *Secrets) check(described *scheme.Scheme) error {
+	if len(s.Texts) == 0 && len(s.Expected) == 0 {
+		return errNoSecret
 	}
-	log := ctx.Logger().With(zap.String("scheme", name), zap.String("origin", s.Origin))
-	for i, text := range s.Texts {
-		number := zap.Int("secret", i+1)
-		if inline(text) {
-			log.Warn("secret is written out in the configuration, where /config and autosave.json show it; use {env.NAME} or {file./absolute/path}", number)
+	if len(s.Expected) > 0 && !described.Learns() {
+		return fmt.Errorf("expect_secret: no handshake of this scheme brings a secret")
+	}
+	if s.Token != "" && !described.NeedsToken() {
+		return fmt.Errorf("token: no handshake of this scheme has a verify token")
+	}
+	if len(s.Keys) > 0 && described.KeyURL == nil {
+		return fmt.Errorf("keys: this scheme fetches no keys; its keys are its secrets")
+	}
+	if s.Tolerance < 0 || s.Tolerance > 0 && described.Timestamp == nil && (described.JWT == nil || described.JWT.MaxAge == 0) {
+		return fmt.Errorf("tolerance: this scheme signs no time, or the tolerance is negative")
+	}
+	for i, name := range s.Expected {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("expect_secret: %w", err)
 		}
-		if len(s.resolved[i].bytes) < weakSecret {
-			log.Warn("secret is shorter than 16 bytes and can be guessed", number)
+		if slices.Contains(s.Expected[:i], name) {
+			return fmt.Errorf("expect_secret: '%s' is there twice", name)
 		}
 	}
 	return nil
 }
 
-// compile binds a description to the secrets.
-func (s *Secrets) compile(described *scheme.Scheme, adjust func(*scheme.Scheme)) (*scheme.Verifier, error) {
-	if adjust != nil {
-		adjust(described)
+// overlap is how long the former content of a file verifies.
+func (s *Secrets) overlap() time.Duration {
+	switch {
+	case s.Overlap < 0:
+		return 0
+	case s.Overlap == 0:
+		return defaultOverlap
+	default:
+		return time.Duration(s.Overlap)
 	}
-	keys := make([][]byte, len(s.resolved))
-	for i, resolved := range s.resolved {
-		keys[i] = resolved.bytes
+}
+
+// tolerate sets the configured tolerance, and returns how old a signature may be
+// when an app checks it again: its library knows nothing of ours. It is 0 where
+// the sender signs no time or its libraries do not look at it.
+func (s *Secrets) tolerate(described *scheme.Scheme) (fresh time.Duration) {
+	if t := described.Timestamp; t != nil && t.Tolerance >= 0 {
+		fresh = cmp.Or(time.Duration(t.Tolerance), scheme.DefaultTolerance)
 	}
-	v, err := described.Compile(keys)
-	if err != nil {
-		return nil, fmt.Errorf("verify %s: %w%s", described.Name, err, at(s.Origin))
+	if s.Tolerance <= 0 {
+		return fresh
 	}
-	return v, nil
+	forms := []*scheme.Proof{&described.Proof}
+	for i := range described.Also {
+		forms = append(forms, &described.Also[i])
+	}
+	for _, form := range forms {
+		if form.Timestamp != nil {
+			form.Timestamp.Tolerance = scheme.Duration(s.Tolerance)
+		}
+		if form.JWT != nil && form.JWT.MaxAge > 0 {
+			form.JWT.MaxAge = scheme.Duration(s.Tolerance)
+		}
+	}
+	return min(fresh, time.Duration(s.Tolerance))
 }
 
 // at writes an origin at the end of an error as Caddy writes it.
@@ -94,20 +158,14 @@ func (p *PresetScheme) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the secrets.
-func (p *PresetScheme) Provision(ctx caddy.Context) error { return p.provision(ctx, p.preset) }
-
-// Compile binds the preset to its secrets.
-func (p *PresetScheme) Compile(adjust func(*scheme.Scheme)) (*scheme.Verifier, error) {
+// Describe returns the preset.
+func (p *PresetScheme) Describe() (*scheme.Scheme, error) {
 	described, ok := scheme.Preset(p.preset)
 	if !ok {
 		return nil, fmt.Errorf("verify %s: there is no such preset%s", p.preset, at(p.Origin))
 	}
-	return p.compile(described, adjust)
+	return described, nil
 }
 
-// Interface guards
-var (
-	_ SchemeModule      = (*PresetScheme)(nil)
-	_ caddy.Provisioner = (*PresetScheme)(nil)
-)
+// Interface guard
+var _ SchemeModule = (*PresetScheme)(nil)

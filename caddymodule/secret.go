@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -39,22 +41,6 @@ func (secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`
 // errNoSecret is what is left of a {$VAR} that was not set.
 var errNoSecret = errors.New("no secret. A {$VAR} that is not set expands to nothing when the Caddyfile is read")
 
-// resolveSecrets resolves the placeholders of a list of secrets.
-func resolveSecrets(texts []string) ([]secret, error) {
-	if len(texts) == 0 {
-		return nil, errNoSecret
-	}
-	resolved := make([]secret, 0, len(texts))
-	for _, text := range texts {
-		s, err := resolveSecret(text)
-		if err != nil {
-			return nil, err
-		}
-		resolved = append(resolved, s)
-	}
-	return resolved, nil
-}
-
 // resolveSecret resolves the placeholders of one secret. Its errors name the
 // placeholder and the remedy, never the secret.
 func resolveSecret(text string) (secret, error) {
@@ -75,6 +61,71 @@ func resolveSecret(text string) (secret, error) {
 		return secret{}, unresolved(text)
 	}
 	return secret{[]byte(value)}, nil
+}
+
+// withoutSecretsVariable is the environment variable that lets a configuration be
+// checked where its secrets are not.
+const withoutSecretsVariable = "RELAY_VALIDATE_WITHOUT_SECRETS"
+
+// withoutSecrets reports whether secrets that are not there are warned about
+// instead of being an error.
+func withoutSecrets() bool { return os.Getenv(withoutSecretsVariable) == "1" }
+
+// secretText is a secret as it is configured, with the value that it has now.
+type secretText struct {
+	text  string
+	value secret
+	file  *watchedSecret // nil where nothing of it can change
+}
+
+// newSecretText resolves a secret. One that is returned must be released.
+func newSecretText(text string, now time.Time) (*secretText, error) {
+	if len(filePaths(text)) == 0 {
+		value, err := resolveSecret(text)
+		return &secretText{text: text, value: value}, err
+	}
+	file, err := watchSecret(text, now)
+	return &secretText{text: text, file: file}, err
+}
+
+// values returns what verifies now, what did before within the overlap, when the
+// next of that ends, and a number that grows with each change.
+func (t *secretText) values(now time.Time, overlap time.Duration) (current secret, former []secret, until time.Time, version uint64) {
+	if t.file == nil {
+		return t.value, nil, time.Time{}, 0
+	}
+	return t.file.values(now, overlap)
+}
+
+// release stops following the files. It is called once.
+func (t *secretText) release() {
+	if t.file != nil {
+		t.file.drop()
+	}
+}
+
+// pemBlocks divides a text into the keys and certificates in it. A text with none
+// stays whole, for the scheme to complain about.
+func pemBlocks(text []byte) [][]byte {
+	var blocks [][]byte
+	for rest := text; ; {
+		start := bytes.Index(rest, []byte("-----BEGIN"))
+		if start < 0 {
+			break
+		}
+		rest = rest[start:]
+		end := bytes.Index(rest[1:], []byte("-----BEGIN"))
+		if end < 0 {
+			blocks = append(blocks, rest)
+			break
+		}
+		blocks = append(blocks, rest[:end+1])
+		rest = rest[end+1:]
+	}
+	if blocks == nil {
+		return [][]byte{text}
+	}
+	return blocks
 }
 
 var placeholder = regexp.MustCompile(`\{([^{}]+)\}`)

@@ -128,7 +128,7 @@ type relayRoute struct {
 // canBeWalkedAround reports whether the relay verifies one exact path of an app
 // that all other paths are proxied to as well.
 func (r relayRoute) canBeWalkedAround(proxied map[string]bool) bool {
-	if len(r.handler.verifiers) == 0 || !slices.ContainsFunc(r.paths, func(p string) bool { return !strings.HasSuffix(p, "*") }) {
+	if len(r.handler.bindings) == 0 || !slices.ContainsFunc(r.paths, func(p string) bool { return !strings.HasSuffix(p, "*") }) {
 		return false
 	}
 	for _, d := range r.handler.destinations {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -29,7 +28,7 @@ func (h *Handler) provisionVerify(ctx caddy.Context, app *App) error {
 	}
 	if len(h.VerifyRaw) == 0 {
 		h.log.Warn("relay verifies nothing: whoever finds its URL can send to the app; add verify", zap.String("origin", h.Origin))
-	} else if err := h.loadSchemes(ctx); err != nil {
+	} else if err := h.loadSchemes(ctx, app); err != nil {
 		return err
 	}
 	if err := h.checkRule(); err != nil {
@@ -47,9 +46,9 @@ func (h *Handler) provisionVerify(ctx caddy.Context, app *App) error {
 // checkRule turns deduping off where neither the relay nor a scheme of it says
 // what makes two requests the same event.
 func (h *Handler) checkRule() error {
-	if h.rule.off || h.rule.own != nil || slices.ContainsFunc(h.verifiers, func(v *scheme.Verifier) bool {
-		s := v.Scheme()
-		return len(s.EventID) > 0 || len(s.Identity) > 0 || s.IdentityBody
+	if h.rule.off || h.rule.own != nil || slices.ContainsFunc(h.bindings, func(b *binding) bool {
+		s := b.scheme
+		return len(s.EventID) > 0 && s.Unidentified == "" || len(s.Identity) > 0 || s.IdentityBody
 	}) {
 		return nil
 	}
@@ -60,8 +59,8 @@ func (h *Handler) checkRule() error {
 	return nil
 }
 
-// loadSchemes loads and compiles the schemes.
-func (h *Handler) loadSchemes(ctx caddy.Context) error {
+// loadSchemes loads the schemes and binds them to their secrets.
+func (h *Handler) loadSchemes(ctx caddy.Context, app *App) error {
 	guests, err := ctx.LoadModule(h, "VerifyRaw")
 	if err != nil {
 		return err
@@ -71,11 +70,15 @@ func (h *Handler) loadSchemes(ctx caddy.Context) error {
 		if !ok {
 			return fmt.Errorf("verify: %T is no caddymodule.SchemeModule", guest)
 		}
-		v, err := module.Compile(h.rule.adjust)
+		b, err := bind(app, h.Name, "verify", module, h.rule.adjust, h.log)
 		if err != nil {
 			return err
 		}
-		h.verifiers = append(h.verifiers, v)
+		h.bindings, h.held = append(h.bindings, b), append(h.held, b)
+		if h.public == "" && b.scheme.CoversURL() {
+			b.log.Warn("the provider signs the URL that it calls; if that differs from what arrives here, no request verifies: give it with public_url")
+		}
+		h.warnDropped(ctx, b)
 	}
 	return nil
 }
@@ -88,21 +91,30 @@ type verified struct {
 	scheme *scheme.Scheme
 }
 
-// verify tries all schemes until one verifies the request.
-func (h *Handler) verify(request *scheme.Request) (verified, *refusal) {
-	if len(h.verifiers) == 0 {
+// verify tries all schemes until one verifies the request, but those that have
+// taken it for a handshake of theirs.
+func (h *Handler) verify(request *scheme.Request, asked []*binding) (verified, *refusal) {
+	if len(h.bindings) == 0 {
 		return verified{}, nil
 	}
-	now := time.Now()
+	now := h.now()
 	var best *scheme.Failure
 	var by *scheme.Scheme
-	for _, v := range h.verifiers {
+	for _, b := range h.bindings {
+		if slices.Contains(asked, b) {
+			continue
+		}
+		v := b.verifier()
+		if v == nil {
+			return verified{}, &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}
+		}
 		verdict, err := v.Verify(request, now)
 		if err == nil {
-			return verified{verdict, v.Scheme()}, nil
+			b.matched(verdict)
+			return verified{verdict, b.scheme}, nil
 		}
 		if f := asFailure(err); best == nil || nearness(f) > nearness(best) {
-			best, by = f, v.Scheme()
+			best, by = f, b.scheme
 		}
 	}
 	return verified{}, h.unverified(best, by)
@@ -118,13 +130,16 @@ func asFailure(err error) *scheme.Failure {
 
 // signedRequest is the request as the sender signed it: with the URL that it
 // called, whatever has rewritten it since.
-func signedRequest(r *http.Request, body []byte) *scheme.Request {
+func (h *Handler) signedRequest(r *http.Request, body []byte) *scheme.Request {
 	uri, host := r.RequestURI, r.Host
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		uri = original.RequestURI
 		if !strings.HasPrefix(uri, "/") {
 			uri = original.URL.RequestURI()
 		}
+	}
+	if h.public != "" {
+		return &scheme.Request{Method: r.Method, URL: h.public + uri, Header: r.Header, Host: hostOf(h.public), Body: body}
 	}
 	protocol := "http://"
 	if r.TLS != nil {
@@ -159,4 +174,23 @@ func localAddrOf(r *http.Request) string {
 		return addr.String()
 	}
 	return ""
+}
+
+// warnDropped warns of headers that Caddy takes away before a scheme sees them.
+func (h *Handler) warnDropped(ctx caddy.Context, b *binding) {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil {
+		return
+	}
+	for _, name := range b.scheme.SignatureHeaders() {
+		listed := func(list []string) bool {
+			return slices.ContainsFunc(list, func(other string) bool { return strings.EqualFold(other, name) })
+		}
+		switch {
+		case strings.Contains(name, "_") && !listed(server.ExpectedUnderscoreHeaders):
+			b.log.Warn("Caddy drops the header that carries the signature: list it in the global option servers { expected_underscore_headers ... }", zap.String("header", name))
+		case strings.Contains(name, ".") && !listed(server.ExpectedDotHeaders):
+			b.log.Warn("Caddy drops the header that carries the signature: list it in the global option servers { expected_dot_headers ... }", zap.String("header", name))
+		}
+	}
 }

@@ -91,7 +91,9 @@ func TestAProbeThatFindsNothingOutLetsTheNextOneGo(t *testing.T) {
 
 func TestTheOperatorHearsOfEachDeadDelivery(t *testing.T) {
 	const many = 50
-	rejects := func(context.Context, Attempt) Result { return Result{Outcome: store.Refused, Status: http.StatusBadRequest} }
+	rejects := func(context.Context, Attempt) Result {
+		return Result{Outcome: store.Refused, Status: http.StatusBadRequest}
+	}
 	bubble(t, rejects, func(t *testing.T, r *rig) {
 		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, Retry: retry.Rule{Policy: retry.Off()}}))
 		for i := range many {

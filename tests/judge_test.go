@@ -36,6 +36,34 @@ type contents struct {
 // readStore returns what the store in dir holds. No process may use it.
 func readStore(t testing.TB, dir string) contents {
 	t.Helper()
+	return withStore(t, dir, read)
+}
+
+// lookUp returns what the store in dir holds of some events.
+func lookUp(t testing.TB, dir string, eventIDs []string) contents {
+	t.Helper()
+	return withStore(t, dir, func(ctx context.Context, st store.Store) (contents, error) {
+		c := contents{messages: make(map[string][]store.MessageID), deliveries: make(map[store.MessageID][]store.Delivery)}
+		for _, eventID := range eventIDs {
+			list, err := st.ListMessages(ctx, store.MessageQuery{EventID: eventID, Limit: 10})
+			if err != nil {
+				return c, fmt.Errorf("listing messages: %w", err)
+			}
+			for i := range list {
+				id := list[i].ID
+				c.messages[eventID] = append(c.messages[eventID], id)
+				if c.deliveries[id], err = st.Deliveries(ctx, id); err != nil {
+					return c, fmt.Errorf("reading deliveries: %w", err)
+				}
+			}
+		}
+		return c, nil
+	})
+}
+
+// withStore returns what f reads from the store in dir.
+func withStore(t testing.TB, dir string, f func(context.Context, store.Store) (contents, error)) contents {
+	t.Helper()
 	st, err := pebble.Open(dir, pebble.Options{})
 	if err != nil {
 		t.Fatalf("opening the store for the judge: %v", err)
@@ -45,7 +73,7 @@ func readStore(t testing.TB, dir string) contents {
 			t.Errorf("closing the store: %v", err)
 		}
 	}()
-	c, err := read(t.Context(), st)
+	c, err := f(t.Context(), st)
 	if err != nil {
 		t.Fatalf("reading the store for the judge: %v", err)
 	}
@@ -258,8 +286,12 @@ func (j *judgement) report(t testing.TB) {
 		what  string
 		lines []string
 	}{
-		{"lost", j.lost}, {"phantom", j.phantom}, {"corrupt", j.corrupt}, {"accepted twice", j.doubled},
-		{"unexplained duplicate", j.unexplained}, {"books out of balance", j.books},
+		{"lost", j.lost},
+		{"phantom", j.phantom},
+		{"corrupt", j.corrupt},
+		{"accepted twice", j.doubled},
+		{"unexplained duplicate", j.unexplained},
+		{"books out of balance", j.books},
 	} {
 		for i, line := range found.lines {
 			if i == 5 {

@@ -119,11 +119,9 @@ func checkOwed(t *testing.T, s *server, p *provider, u *upstream) {
 		return
 	}
 	copied := filepath.Join(s.dir, "copy")
-	if err := os.CopyFS(copied, os.DirFS(s.store)); err != nil {
-		t.Fatal(err)
-	}
+	copyStore(t, s.store, copied)
 	defer func() { _ = os.RemoveAll(copied) }()
-	c := readStore(t, copied)
+	c := lookUp(t, copied, missing)
 	missing = slices.DeleteFunc(missing, c.owes)
 	// The process is dead, but the upstream may still be about to write down what it has answered.
 	poll(5*time.Second, func() bool {
@@ -132,5 +130,34 @@ func checkOwed(t *testing.T, s *server, p *provider, u *upstream) {
 	})
 	for _, id := range missing {
 		t.Errorf("lost: %s was accepted and is neither delivered nor open; %s", id, c.say(id))
+	}
+}
+
+// copyStore copies the directory of a store that no process uses. Tables and values are never changed once they are
+// written, so a link to them will do.
+func copyStore(t *testing.T, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(from)
+	if err == nil {
+		err = os.Mkdir(to, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		if ext := filepath.Ext(e.Name()); ext == ".sst" || ext == ".blob" {
+			if err := os.Link(source, target); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		content, err := os.ReadFile(source)
+		if err == nil {
+			err = os.WriteFile(target, content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -94,8 +94,10 @@ func refusedRequests() []refusedRequest {
 		{name: "no signature", method: "POST", path: "/stripe", body: body, status: 400},
 		{name: "malformed signature", method: "POST", path: "/stripe", body: body, header: http.Header{"Stripe-Signature": {"v1"}}, status: 400},
 		{name: "too old", method: "POST", path: "/stripe", body: body, header: signed(secretA, now.Add(-time.Hour)), status: 400},
-		{name: "forged headers of the relay", method: "POST", path: "/stripe", body: body, status: 400,
-			header: http.Header{"Relay-Verified": {"stripe"}, "Relay-Id": {"msg_00000000000000000000000000"}}},
+		{
+			name: "forged headers of the relay", method: "POST", path: "/stripe", body: body, status: 400,
+			header: http.Header{"Relay-Verified": {"stripe"}, "Relay-Id": {"msg_00000000000000000000000000"}},
+		},
 		{name: "too large", method: "POST", path: "/stripe", body: bytes.Repeat([]byte("x"), 65<<10), header: good, status: 413},
 		{name: "GET", method: "GET", path: "/stripe", status: 405},
 		{name: "PUT", method: "PUT", path: "/stripe", body: body, header: good, status: 405},
@@ -112,27 +114,25 @@ func TestFiveSites(t *testing.T) {
 	text, addrs := sites(t, u)
 	s.run(s.caddyfile(text), addrs[len(addrs)-1])
 	for i, shape := range siteShapes {
-		t.Run(shape.name, func(t *testing.T) {
-			p := newProvider(t, "http://"+addrs[i]+"/stripe")
-			for _, c := range refusedRequests() {
-				before := u.requests()
-				resp := send(t, c, addrs[i])
-				if resp.StatusCode != c.status {
-					t.Errorf("%s: status %d, want %d", c.name, resp.StatusCode, c.status)
-				}
-				if u.requests() != before {
-					t.Errorf("%s: it has reached the app", c.name)
-				}
+		for _, c := range refusedRequests() {
+			before := u.requests()
+			resp := send(t, c, addrs[i])
+			if resp.StatusCode != c.status {
+				t.Errorf("%s: %s: status %d, want %d", shape.name, c.name, resp.StatusCode, c.status)
 			}
-			p.sendMany(10, 2)
-			u.awaitAll(p, 10*time.Second)
-			for _, r := range u.all() {
-				if r.path == "/stripe" && (r.eventID == "evt_refused" || !strings.HasPrefix(r.messageID, "msg_")) {
-					t.Errorf("%s reached the app as %q", r.eventID, r.messageID)
-				}
+			if u.requests() != before {
+				t.Errorf("%s: %s: it has reached the app", shape.name, c.name)
 			}
-			checkElsewhere(t, shape, addrs[i], u)
-		})
+		}
+		p := newProvider(t, "http://"+addrs[i]+"/stripe")
+		p.sendMany(10, 2)
+		u.awaitAll(p, 10*time.Second)
+		checkElsewhere(t, shape, addrs[i], u)
+	}
+	for _, r := range u.all() {
+		if r.path == "/stripe" && (r.eventID == "evt_refused" || !strings.HasPrefix(r.messageID, "msg_")) {
+			t.Errorf("%s reached the app as %q", r.eventID, r.messageID)
+		}
 	}
 }
 
@@ -167,15 +167,15 @@ func checkElsewhere(t *testing.T, shape siteShape, addr string, u *upstream) {
 	}
 	before := u.requests()
 	if resp := send(t, refusedRequest{name: "elsewhere", method: "GET", path: "/elsewhere"}, addr); resp.StatusCode != want {
-		t.Errorf("elsewhere: status %d, want %d", resp.StatusCode, want)
+		t.Errorf("%s: elsewhere: status %d, want %d", shape.name, resp.StatusCode, want)
 	}
 	if reached := u.requests() != before; reached != shape.open {
-		t.Errorf("elsewhere: reached the app: %t", reached)
+		t.Errorf("%s: elsewhere: reached the app: %t", shape.name, reached)
 	}
 	if strings.Contains(shape.text, "challenge") {
 		resp := send(t, refusedRequest{name: "challenge", method: "GET", path: "/stripe?hub.challenge=abc"}, addr)
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("challenge: status %d", resp.StatusCode)
+			t.Errorf("%s: challenge: status %d", shape.name, resp.StatusCode)
 		}
 	}
 }

@@ -40,9 +40,6 @@ type behavior func(ctx context.Context, r receipt) int
 // well answers 200 at once.
 func well(context.Context, receipt) int { return http.StatusOK }
 
-// always answers a status at once.
-func always(status int) behavior { return func(context.Context, receipt) int { return status } }
-
 // hangs never answers.
 func hangs(ctx context.Context, _ receipt) int {
 	<-ctx.Done()

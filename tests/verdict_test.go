@@ -76,8 +76,10 @@ func TestJudgeFindsWhatIsWrong(t *testing.T) {
 		found func(j *judgement) []string
 	}{
 		{"nothing wrong", func(*scene) {}, nil},
-		{"lost: stored as delivered and never received", func(s *scene) { s.receipts = nil },
-			func(j *judgement) []string { return j.lost }},
+		{
+			"lost: stored as delivered and never received", func(s *scene) { s.receipts = nil },
+			func(j *judgement) []string { return j.lost },
+		},
 		{"lost: not in the store", func(s *scene) {
 			s.ledger["evt_gone"] = entry{ackedAt: s.start}
 		}, func(j *judgement) []string { return j.lost }},
@@ -85,19 +87,27 @@ func TestJudgeFindsWhatIsWrong(t *testing.T) {
 		{"phantom at the upstream", func(s *scene) {
 			s.receipts = append(s.receipts, receipt{eventID: "evt_never_sent"})
 		}, func(j *judgement) []string { return j.phantom }},
-		{"phantom in the store", func(s *scene) { delete(s.ledger, "evt_open") },
-			func(j *judgement) []string { return j.phantom }},
-		{"another body", func(s *scene) { s.receipts[0].sum = sha256.Sum256(nil) },
-			func(j *judgement) []string { return j.corrupt }},
-		{"another event id", func(s *scene) { s.receipts[0].named = "evt_open" },
-			func(j *judgement) []string { return j.corrupt }},
+		{
+			"phantom in the store", func(s *scene) { delete(s.ledger, "evt_open") },
+			func(j *judgement) []string { return j.phantom },
+		},
+		{
+			"another body", func(s *scene) { s.receipts[0].sum = sha256.Sum256(nil) },
+			func(j *judgement) []string { return j.corrupt },
+		},
+		{
+			"another event id", func(s *scene) { s.receipts[0].named = "evt_open" },
+			func(j *judgement) []string { return j.corrupt },
+		},
 		{"two messages of one event", func(s *scene) {
 			s.again(100 * time.Millisecond)
 			s.crash(50 * time.Millisecond)
 			s.receipts[1].messageID = "msg_other"
 		}, func(j *judgement) []string { return j.doubled }},
-		{"delivered twice", func(s *scene) { s.again(100 * time.Millisecond) },
-			func(j *judgement) []string { return j.unexplained }},
+		{
+			"delivered twice", func(s *scene) { s.again(100 * time.Millisecond) },
+			func(j *judgement) []string { return j.unexplained },
+		},
 		{"delivered twice around a crash", func(s *scene) {
 			s.again(100 * time.Millisecond)
 			s.crash(50 * time.Millisecond)

@@ -3,7 +3,6 @@
 package scheme
 
 import (
-	"bytes"
 	"strings"
 	"unsafe"
 
@@ -83,11 +82,13 @@ func plainKeyByte(c byte) bool {
 
 // find returns the value; where it needs no unescaping it shares the body's memory.
 func (q jsonQuery) find(body []byte) (string, bool) {
-	start := bytes.TrimLeft(body, " \t\r\n")
-	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
+	for len(body) > 0 && (body[0] == ' ' || body[0] == '\t' || body[0] == '\r' || body[0] == '\n') {
+		body = body[1:]
+	}
+	if len(body) == 0 || body[0] != '{' && body[0] != '[' {
 		return "", false
 	}
-	value := gjson.Get(borrow(start), string(q))
+	value := gjson.Get(borrow(body), string(q))
 	switch value.Type {
 	case gjson.Null:
 		return "", false

@@ -177,13 +177,7 @@ func (c *collector) divideJSON(value string, s *scratch) string {
 		if !ok {
 			continue
 		}
-		note := ""
-		if name == c.Tag {
-			note = c.add(s, "", element)
-		} else {
-			note = c.addField(s, name, element)
-		}
-		if note != "" {
+		if note := c.take(name, element, s); note != "" {
 			return note
 		}
 	}
@@ -267,6 +261,11 @@ func (c *collector) field(element string, s *scratch) string {
 	if c.Quoted {
 		value = strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`)
 	}
+	return c.take(name, value, s)
+}
+
+// take keeps what is a signature by its name, or a field that is needed.
+func (c *collector) take(name, value string, s *scratch) string {
 	if name == c.Tag {
 		return c.add(s, "", value)
 	}

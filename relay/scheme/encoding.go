@@ -5,7 +5,9 @@ package scheme
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"slices"
 	"strings"
+	"unsafe"
 )
 
 var (
@@ -37,17 +39,17 @@ func (e Encoding) decode(dst []byte, text string, size int) ([]byte, bool) {
 		}
 	}
 	start := len(dst)
-	dst = append(dst, text...)
-	encoded := dst[start:]
+	dst = slices.Grow(dst, len(text))
+	into, from := dst[start:cap(dst)], unsafe.Slice(unsafe.StringData(text), len(text)) // from is only read
 	var n int
 	var err error
 	switch e {
 	case Base64:
-		n, err = base64Strict.Decode(encoded, encoded)
+		n, err = base64Strict.Decode(into, from)
 	case Base64URL:
-		n, err = base64URLStrict.Decode(encoded, encoded)
+		n, err = base64URLStrict.Decode(into, from)
 	default:
-		n, err = hex.Decode(encoded, encoded)
+		n, err = hex.Decode(into, from)
 	}
 	return dst[:start+n], err == nil && (size == 0 || n == size)
 }

@@ -4,6 +4,7 @@ package scheme
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 // Failure says why a request was refused. It wraps ErrMissing, ErrMalformed,
 // ErrStale, ErrMismatch or ErrUnavailable. Its text is for the operator; the
 // sender gets nothing of it.
-type Failure struct {
+type Failure struct { //nolint:errname // it is the outcome of a check, and reads as one: [Verdict] or Failure
 	// Scheme is the name of the scheme that refused.
 	Scheme string
 	// Reason is one of the five sentinels above.
@@ -42,28 +43,25 @@ func (f *Failure) Unwrap() error { return f.Reason }
 // Label names the reason in one word, for metrics: missing, malformed, stale,
 // mismatch or unavailable.
 func (f *Failure) Label() string {
-	switch f.Reason {
-	case ErrMissing:
-		return "missing"
-	case ErrMalformed:
-		return "malformed"
-	case ErrStale:
-		return "stale"
-	case ErrUnavailable:
-		return "unavailable"
-	default:
-		return "mismatch"
+	for _, reason := range []struct {
+		is    error
+		label string
+	}{{ErrMissing, "missing"}, {ErrMalformed, "malformed"}, {ErrStale, "stale"}, {ErrUnavailable, "unavailable"}} {
+		if errors.Is(f.Reason, reason.is) {
+			return reason.label
+		}
 	}
+	return "mismatch"
 }
 
 // Status is the HTTP status for the sender: 400 where a required part is
 // missing, malformed or stale, 401 where no signature verifies, 503 where the
 // key service could not be asked.
 func (f *Failure) Status() int {
-	switch f.Reason {
-	case ErrMissing, ErrMalformed, ErrStale:
+	switch f.Label() {
+	case "missing", "malformed", "stale":
 		return http.StatusBadRequest
-	case ErrUnavailable:
+	case "unavailable":
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusUnauthorized
@@ -74,13 +72,10 @@ func (f *Failure) Status() int {
 // when asked for, so that refusing a flood costs no more than accepting it;
 // ask before the body of the request is reused.
 func (f *Failure) Detail() string {
-	switch f.Reason {
-	case ErrStale:
+	switch {
+	case errors.Is(f.Reason, ErrStale):
 		return f.stale()
-	case ErrMismatch:
-		if f.note != "" {
-			return f.note
-		}
+	case errors.Is(f.Reason, ErrMismatch) && f.note == "":
 		return f.mismatch()
 	default:
 		return f.note

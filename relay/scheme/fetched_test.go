@@ -70,16 +70,24 @@ func (k *keyService) fetch(_ context.Context, url string) ([]byte, error) {
 	return nil, ErrNoKey
 }
 
+const goodCertificate = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-1.pem"
+
+// snsService is a verifier of SNS and what it fetches its certificate from.
+func snsService(t *testing.T) (*keyService, *Verifier) {
+	t.Helper()
+	service := &keyService{answers: map[string][]byte{goodCertificate: certificate(t)}}
+	v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Fetch: service.fetch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return service, v
+}
+
 func TestSNSFetchesItsCertificateOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const good = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-1.pem"
-		service := &keyService{answers: map[string][]byte{good: certificate(t)}}
-		v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Fetch: service.fetch})
-		if err != nil {
-			t.Fatal(err)
-		}
+		service, v := snsService(t)
 		for range 3 {
-			got, err := v.Verify(notification(t, topic, good), noon)
+			got, err := v.Verify(notification(t, topic, goodCertificate), noon)
 			if err != nil || got.EventID != "m-1" || got.Type != "Notification" || len(got.Identity) != 1 {
 				t.Fatalf("%+v %v", got, err)
 			}
@@ -90,7 +98,7 @@ func TestSNSFetchesItsCertificateOnce(t *testing.T) {
 		// A renewal that fails does not end the service.
 		time.Sleep(keyLifetime + time.Minute)
 		service.err = errors.New("down")
-		if _, err := v.Verify(notification(t, topic, good), noon); err != nil || service.asked != 2 {
+		if _, err := v.Verify(notification(t, topic, goodCertificate), noon); err != nil || service.asked != 2 {
 			t.Errorf("after a failed renewal: %v, asked %d times", err, service.asked)
 		}
 	})
@@ -98,13 +106,8 @@ func TestSNSFetchesItsCertificateOnce(t *testing.T) {
 
 func TestSNSRefusesWhatIsNotItsTopicOrAmazons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const good = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-1.pem"
-		service := &keyService{answers: map[string][]byte{good: certificate(t)}}
-		v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Fetch: service.fetch})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := v.Verify(notification(t, topic+"2", good), noon); !errors.Is(err, ErrMismatch) {
+		service, v := snsService(t)
+		if _, err := v.Verify(notification(t, topic+"2", goodCertificate), noon); !errors.Is(err, ErrMismatch) {
 			t.Errorf("another topic: %v", err)
 		}
 		for _, bad := range []string{
@@ -117,7 +120,7 @@ func TestSNSRefusesWhatIsNotItsTopicOrAmazons(t *testing.T) {
 				t.Errorf("%s: %v, asked %d times", bad, err, service.asked-asked)
 			}
 		}
-		switched := notification(t, topic, good)
+		switched := notification(t, topic, goodCertificate)
 		switched.Body = []byte(strings.Replace(string(switched.Body), `"SignatureVersion":"2"`, `"SignatureVersion":"1"`, 1))
 		if _, err := v.Verify(switched, noon); err == nil {
 			t.Error("version 2 taken for 1")

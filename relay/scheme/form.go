@@ -37,7 +37,7 @@ var forms = map[string]*form{
 	"hook0":              {covers: body + ts, fields: []string{"h"}, texts: hook0Texts},
 	"hubspot-v3":         {covers: "{http.request.method}{http.relay.url}" + body + ts, texts: hubspotTexts},
 	"hygraph":            {covers: body + ts, fields: []string{"env"}, texts: hygraphTexts},
-	"keygen":             {covers: "{http.request.method}{http.request.uri}" + body, fields: []string{"headers"}, texts: keygenTexts},
+	"keygen":             {covers: "{http.request.method}{http.request.host}{http.request.uri}" + body, fields: []string{"headers"}, texts: keygenTexts},
 	"mandrill":           {covers: body + "{http.relay.url}", texts: mandrillTexts},
 	"mercadopago":        {covers: "{http.request.uri.query.data.id}{http.request.header.X-Request-Id}" + ts, texts: mercadopagoTexts},
 	"messagebird-legacy": {covers: body + ts, texts: messagebirdTexts},
@@ -55,7 +55,7 @@ func CanonicalForms() []string { return slices.Sorted(maps.Keys(forms)) }
 // maxItems is how many signed elements a body may have.
 const maxItems = 1000
 
-// verifyItems checks every element; one that fails fails the whole.
+// verifyItems checks every element, and one that is wrong makes the request so.
 func (p *proof) verifyItems(r *Request, s *scratch) (checked, *Failure) {
 	items, failure := p.form.items(r)
 	if failure != nil {

@@ -19,6 +19,12 @@ import (
 	"github.com/tidwall/gjson"
 )
 
+// adyenSigned are the values of an item that Adyen signs.
+var adyenSigned = []string{
+	"pspReference", "originalReference", "merchantAccountCode", "merchantReference",
+	"amount.value", "amount.currency", "eventCode", "success",
+}
+
 // adyenItems takes each item of a notification with its signature.
 func adyenItems(r *Request) ([]item, *Failure) {
 	if !unambiguous(r.Body) {
@@ -27,10 +33,9 @@ func adyenItems(r *Request) ([]item, *Failure) {
 	var items []item
 	gjson.GetBytes(r.Body, "notificationItems").ForEach(func(_, element gjson.Result) bool {
 		notification := element.Get("NotificationRequestItem")
-		var values []string
-		for _, path := range []string{"pspReference", "originalReference", "merchantAccountCode", "merchantReference",
-			"amount.value", "amount.currency", "eventCode", "success"} {
-			values = append(values, notification.Get(path).String())
+		values := make([]string, len(adyenSigned))
+		for i, path := range adyenSigned {
+			values[i] = notification.Get(path).String()
 		}
 		items = append(items, item{notification.Get("additionalData.hmacSignature").String(), []byte(strings.Join(values, ":"))})
 		return len(items) <= maxItems
@@ -58,13 +63,13 @@ func graphItems(r *Request) ([]item, *Failure) {
 // boxTexts signs body and time, the body in ASCII: where it came in UTF-8 the
 // provider may have signed it escaped, slashes too.
 func boxTexts(r *Request, f *Fields) ([][]byte, *Failure) {
-	texts := [][]byte{append(bytes.Clone(r.Body), f.timestamp...)}
+	plain := append(bytes.Clone(r.Body), f.timestamp...)
 	if i := bytes.IndexFunc(r.Body, func(c rune) bool { return c > 0x7e }); i < 0 {
-		return texts, nil
+		return [][]byte{plain}, nil
 	}
 	escaped := escapeASCII(string(r.Body))
 	slashes := strings.ReplaceAll(escaped, "/", `\/`)
-	return append(texts, []byte(escaped+f.timestamp), []byte(slashes+f.timestamp)), nil
+	return [][]byte{plain, []byte(escaped + f.timestamp), []byte(slashes + f.timestamp)}, nil
 }
 
 func escapeASCII(text string) string {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"maps"
 	"net/textproto"
 	"net/url"
 	"slices"
@@ -48,12 +49,6 @@ func sortedNames(values map[string][]string) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-func isForm(r *Request) bool {
-	kind, _ := r.header("Content-Type")
-	kind, _, _ = strings.Cut(kind, ";")
-	return strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded")
 }
 
 // twilioTexts signs the URL and the sorted parameters of a form, each value of
@@ -144,9 +139,7 @@ func plivoTexts(r *Request, _ *Fields) ([][]byte, *Failure) {
 		return nil, failure
 	}
 	if r.Method == "GET" {
-		for name, values := range posted {
-			query[name] = values
-		}
+		maps.Copy(query, posted)
 		posted = nil
 	}
 	text := r.baseURL()

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -175,8 +176,7 @@ func (h *handshake) asks(r *Request) bool {
 func (v *Verifier) answer(h *handshake, r *Request, now time.Time) (*Answer, error) {
 	if h.Signed {
 		if _, err := v.Verify(r, now); err != nil {
-			failure := err.(*Failure)
-			return refusal(failure.Status()), failure
+			return refusal(statusOf(err)), err
 		}
 	}
 	if h.token != nil && !v.tokenFits(h, r) {
@@ -193,6 +193,14 @@ func (v *Verifier) answer(h *handshake, r *Request, now time.Time) (*Answer, err
 		f.challenge = strings.Clone(challenge)
 	}
 	return v.write(h, r, f)
+}
+
+// statusOf is the status of a refusal.
+func statusOf(err error) int {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Status()
+	}
+	return http.StatusUnauthorized
 }
 
 // tokenFits compares digests, so that not even the token's length shows.
@@ -235,8 +243,8 @@ func (v *Verifier) compute(h *handshake, r *Request, challenge string) string {
 		if len(p.keys) == 0 || p.keys[0].sum == nil {
 			return ""
 		}
-		s := newScratch()
-		defer s.release()
+		s := v.newScratch()
+		defer v.release(s)
 		s.message = message{text: []byte(challenge)}
 		return Encoding(strings.TrimPrefix(h.Compute, "mac-")).encode(p.keys[0].sum(&s.message, s))
 	case "ebay":

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Identity is a rule for what makes two requests the same event, for messages
@@ -101,6 +102,12 @@ func (i *Identity) parts(r *Request, f *Fields, trusted bool) [][]byte {
 	if len(i.keys) == 0 && !i.body {
 		return nil
 	}
+	if !withBody && len(i.keys) == 1 && i.keys[0].only(eventIDPart) != nil {
+		if f.EventID == "" {
+			return nil
+		}
+		return [][]byte{unsafe.Slice(unsafe.StringData(f.EventID), len(f.EventID))} // nobody changes it
+	}
 	memory := new(keyMemory)
 	parts, text := memory.parts[:0], memory.text[:0]
 	for _, key := range i.keys {
@@ -135,10 +142,18 @@ const maxName = 256
 // nameable reports whether text can be an event id or type: it goes into
 // headers and logs, so what is longer or holds control characters is none.
 func nameable(text string) bool {
-	if text == "" || len(text) > maxName || !utf8.ValidString(text) {
+	if text == "" || len(text) > maxName {
 		return false
 	}
-	return !strings.ContainsFunc(text, unicode.IsControl)
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c == 0x7f:
+			return false
+		case c >= utf8.RuneSelf:
+			return utf8.ValidString(text[i:]) && !strings.ContainsFunc(text[i:], unicode.IsControl)
+		}
+	}
+	return true
 }
 
 // covers reports whether a signature over the message covers everything that

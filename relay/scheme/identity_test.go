@@ -29,10 +29,16 @@ func TestIdentityFollowsWhatIsSigned(t *testing.T) {
 	}{
 		{"stripe", nil, []string{"evt_1"}},
 		{"standard_webhooks", map[string]string{"webhook-id": "msg_1"}, []string{"msg_1"}},
-		{"github", map[string]string{"X-GitHub-Hook-ID": "7", "X-GitHub-Delivery": "guid", "X-GitHub-Event": "push"},
-			[]string{"7", "guid", "push", string(sum[:])}},
-		{"github", map[string]string{"X-GitHub-Delivery": "guid", "X-GitHub-Event": "push"},
-			[]string{"", "guid", "push", string(sum[:])}},
+		{
+			"github",
+			map[string]string{"X-GitHub-Hook-ID": "7", "X-GitHub-Delivery": "guid", "X-GitHub-Event": "push"},
+			[]string{"7", "guid", "push", string(sum[:])},
+		},
+		{
+			"github",
+			map[string]string{"X-GitHub-Delivery": "guid", "X-GitHub-Event": "push"},
+			[]string{"", "guid", "push", string(sum[:])},
+		},
 		{"github", map[string]string{"X-GitHub-Hook-ID": "7", "X-GitHub-Event": "push"}, nil},
 	} {
 		v := mustCompile(t, preset(t, c.preset), secret)

@@ -132,7 +132,7 @@ func (p *proof) verifyJWT(r *Request, now time.Time, s *scratch) (checked, *Fail
 			signed, refused := p.JWT.claims(claims, r, now)
 			return checked{k.index, signed}, refused
 		}
-		if refused := jwtFailure(err, claims, now); refused.Reason != ErrMismatch {
+		if refused := jwtFailure(err, claims, now); !errors.Is(refused.Reason, ErrMismatch) {
 			failure = refused
 		}
 	}

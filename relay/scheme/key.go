@@ -17,6 +17,8 @@ type key struct {
 	id string
 	// index is the place of its secret in the list.
 	index int
+	// place is its number among all keys of the verifier.
+	place int
 	// tag is the version of a tagged list that it answers for.
 	tag string
 	// size is the length of its signatures in bytes, 0 if it varies.

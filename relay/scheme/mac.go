@@ -11,7 +11,6 @@ import (
 	"crypto/sha512"
 	"fmt"
 	"hash"
-	"sync"
 )
 
 // message is the signed text: a template over a request, or text made before.
@@ -49,29 +48,47 @@ type scratch struct {
 	text   []byte
 	sig    []byte
 	sum    [sha512.Size]byte
+	states []hash.Hash // by the place of the key in its verifier
 }
 
 // maxKept is the largest buffer that goes back to the pool.
 const maxKept = 64 << 10
 
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
-
-func newScratch() *scratch { return scratches.Get().(*scratch) }
+// newScratch takes memory from the verifier's pool. It is the verifier's own, as it holds states of the keys' hashes.
+func (v *Verifier) newScratch() *scratch {
+	if s, ok := v.scratches.Get().(*scratch); ok {
+		return s
+	}
+	return new(scratch)
+}
 
 // release forgets the request and gives the memory back.
-func (s *scratch) release() {
+func (v *Verifier) release(s *scratch) {
 	s.message = message{}
 	clear(s.found)
 	clear(s.fields)
 	s.found, s.fields = s.found[:0], s.fields[:0]
-	s.buf, s.text, s.sig = s.buf[:0], s.text[:0], s.sig[:0]
 	if cap(s.text) > maxKept {
 		s.text = nil
 	}
 	if cap(s.buf) > maxKept {
 		s.buf = nil
 	}
-	scratches.Put(s)
+	v.scratches.Put(s)
+}
+
+// state is a hash of the key in that place, at its beginning. Resetting an HMAC that has been used skips the work on
+// the key.
+func (s *scratch) state(place int, newHash func() hash.Hash) hash.Hash {
+	if place < len(s.states) && s.states[place] != nil {
+		h := s.states[place]
+		h.Reset()
+		return h
+	}
+	h := newHash()
+	s.states = append(s.states, make([]hash.Hash, max(0, place+1-len(s.states)))...)
+	s.states[place] = h
+	return h
 }
 
 // hashOf gives the hash of a digest or MAC algorithm, nil for others.
@@ -88,40 +105,29 @@ func hashOf(alg Algorithm) (newHash func() hash.Hash, size int) {
 	}
 }
 
-// newMAC makes an HMAC key. Its states are pooled: resetting one that has been
-// used skips the work on the key.
+// newMAC makes an HMAC key.
 func newMAC(alg Algorithm, tag string, secret []byte) *key {
 	newHash, size := hashOf(alg)
-	states := &sync.Pool{New: func() any { return hmac.New(newHash, secret) }}
-	sum := func(m *message, s *scratch) []byte {
-		h := states.Get().(hash.Hash)
-		h.Reset()
-		m.hashInto(h, s)
-		out := h.Sum(s.sum[:0])
-		states.Put(h)
-		return out
-	}
-	return &key{tag: tag, size: size, sum: sum, sign: func(m *message, s *scratch) []byte {
-		return bytes.Clone(sum(m, s))
-	}}
+	return newSum(tag, size, nil, func() hash.Hash { return hmac.New(newHash, secret) })
 }
 
 // newDigest makes a key for texts that contain the secret.
 func newDigest(tag string, secret []byte) *key {
-	states := &sync.Pool{New: func() any { return sha256.New() }}
-	sum := func(m *message, s *scratch) []byte {
+	return newSum(tag, sha256.Size, secret, sha256.New)
+}
+
+// newSum makes a key whose signature is the sum of a hash over the text, with the secret for texts that contain it.
+func newSum(tag string, size int, secret []byte, newHash func() hash.Hash) *key {
+	k := &key{tag: tag, size: size}
+	k.sum = func(m *message, s *scratch) []byte {
+		h := s.state(k.place, newHash)
 		m.fields.secret = secret
-		h := states.Get().(hash.Hash)
-		h.Reset()
 		m.hashInto(h, s)
-		out := h.Sum(s.sum[:0])
-		states.Put(h)
 		m.fields.secret = nil
-		return out
+		return h.Sum(s.sum[:0])
 	}
-	return &key{tag: tag, size: sha256.Size, sum: sum, sign: func(m *message, s *scratch) []byte {
-		return bytes.Clone(sum(m, s))
-	}}
+	k.sign = func(m *message, s *scratch) []byte { return bytes.Clone(k.sum(m, s)) }
+	return k
 }
 
 // newToken makes a key that is its own signature. Digests are compared, so

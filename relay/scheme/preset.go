@@ -72,11 +72,15 @@ func basic() Proof {
 
 // standardWebhooks is the proof of Standard Webhooks under headers of that prefix.
 func standardWebhooks(prefix string) Proof {
+	return standardHeaders(prefix+"-signature", prefix+"-id", prefix+"-timestamp")
+}
+
+// standardHeaders is that of Standard Webhooks under other names.
+func standardHeaders(signature, id, at string) Proof {
 	p := Proof{
-		Signature: Signature{Header: prefix + "-signature", Format: Tagged, Tag: "v1", Encoding: Base64},
+		Signature: Signature{Header: signature, Format: Tagged, Tag: "v1", Encoding: Base64},
 		Algorithm: HMACSHA256,
 		Key:       StandardKey,
 	}
-	return stamped(p, header(prefix+"-id")+"."+ts+"."+body,
-		Timestamp{Value: header(prefix + "-timestamp"), Unit: Seconds, Tolerance: 5 * minute})
+	return stamped(p, header(id)+"."+ts+"."+body, Timestamp{Value: header(at), Unit: Seconds, Tolerance: 5 * minute})
 }

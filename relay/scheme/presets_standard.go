@@ -30,13 +30,8 @@ var standardPresets = []Scheme{
 	standard("supabase", "webhook", StandardKey),
 	standard("vanta", "svix", StandardKey),
 	{
-		Name: "finch",
-		Proof: Proof{
-			Signature: Signature{Header: "Finch-Signature", Format: Tagged, Tag: "v1", Encoding: Base64},
-			Algorithm: HMACSHA256, Key: StandardKey,
-			Message:   header("Finch-Event-Id") + "." + ts + "." + body,
-			Timestamp: &Timestamp{Value: header("Finch-Timestamp"), Unit: Seconds, Tolerance: 5 * minute},
-		},
+		Name:    "finch",
+		Proof:   standardHeaders("Finch-Signature", "Finch-Event-Id", "Finch-Timestamp"),
 		EventID: named("Finch-Event-Id"), Type: path("type"),
 	},
 }

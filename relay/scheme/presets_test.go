@@ -100,6 +100,32 @@ func TestEveryPresetHasAnIdentityOrAReason(t *testing.T) {
 	}
 }
 
+// ownTests are those of presets that neither sign here nor have a request of the provider.
+var ownTests = map[string]func(*testing.T){
+	"alipay": TestAlipaySignsEverythingButTheSignature, "constantcontact": TestConstantContactSignsHeaderAndBody,
+	"figma": TestTokenInTheBody, "kinde": TestKindeSendsATokenAsItsBody, "msgraph": TestEveryElementOfABatchIsChecked,
+	"paypal": TestPayPal, "plaid": TestPlaidBindsKeyAlgorithmBodyAndAge,
+}
+
+func TestEveryPresetIsTestedWithRequests(t *testing.T) {
+	valid := make(map[string]bool)
+	for _, v := range readVectors(t) {
+		if s, ok := v.preset(); ok && v.Expect == "valid" {
+			valid[s.Name] = true
+		}
+	}
+	for _, name := range Names() {
+		_, own := ownTests[name]
+		roundTrip := !slices.Contains(signedInBody, name) // see TestWhatEveryPresetSignsItVerifies
+		if !valid[name] && !roundTrip && !own {
+			t.Errorf("%s has neither a request of the provider nor a round trip", name)
+		}
+		if own && (valid[name] || roundTrip) {
+			t.Errorf("%s need not be among ownTests", name)
+		}
+	}
+}
+
 func TestIdentityOfProvidersWithPitfalls(t *testing.T) {
 	for _, c := range []struct {
 		preset string
@@ -114,14 +140,20 @@ func TestIdentityOfProvidersWithPitfalls(t *testing.T) {
 		{"github", map[string]string{"X-GitHub-Delivery": "1"}, [2]string{`{"a":1}`, `{"a":2}`}, false},
 		{"github", map[string]string{"X-GitHub-Delivery": "1"}, [2]string{`{"a":1}`, `{"a":1}`}, true},
 		// LINE says in the body that it sends again.
-		{"line", nil, [2]string{`{"events":[{"webhookEventId":"1","deliveryContext":{"isRedelivery":false}}]}`,
-			`{"events":[{"webhookEventId":"1","deliveryContext":{"isRedelivery":true}}]}`}, true},
+		{"line", nil, [2]string{
+			`{"events":[{"webhookEventId":"1","deliveryContext":{"isRedelivery":false}}]}`,
+			`{"events":[{"webhookEventId":"1","deliveryContext":{"isRedelivery":true}}]}`,
+		}, true},
 		{"line", nil, [2]string{`{"events":[{"webhookEventId":"1"},{"webhookEventId":"2"}]}`, `{"events":[{"webhookEventId":"1"}]}`}, false},
 		// Linear stamps every attempt in the body.
-		{"linear", map[string]string{"Linear-Delivery": "1"}, [2]string{`{"webhookTimestamp":1750000000000,"data":{"id":"1"}}`,
-			`{"webhookTimestamp":1750000001000,"data":{"id":"1"}}`}, true},
-		{"linear", map[string]string{"Linear-Delivery": "1"}, [2]string{`{"webhookTimestamp":1750000000000,"data":{"id":"1"}}`,
-			`{"webhookTimestamp":1750000000000,"data":{"id":"2"}}`}, false},
+		{"linear", map[string]string{"Linear-Delivery": "1"}, [2]string{
+			`{"webhookTimestamp":1750000000000,"data":{"id":"1"}}`,
+			`{"webhookTimestamp":1750000001000,"data":{"id":"1"}}`,
+		}, true},
+		{"linear", map[string]string{"Linear-Delivery": "1"}, [2]string{
+			`{"webhookTimestamp":1750000000000,"data":{"id":"1"}}`,
+			`{"webhookTimestamp":1750000000000,"data":{"id":"2"}}`,
+		}, false},
 		// HubSpot counts attempts in the body.
 		{"hubspot", nil, [2]string{
 			`[{"eventId":1,"subscriptionType":"a","occurredAt":7,"attemptNumber":0}]`, `[{"eventId":1,"subscriptionType":"a","occurredAt":7,"attemptNumber":1}]`,

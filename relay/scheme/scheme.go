@@ -212,7 +212,8 @@ func (s *Scheme) Clone() *Scheme {
 
 // proofs returns all forms, the first being the usual one.
 func (s *Scheme) proofs() []*Proof {
-	all := []*Proof{&s.Proof}
+	all := make([]*Proof, 1, 1+len(s.Also))
+	all[0] = &s.Proof
 	for i := range s.Also {
 		all = append(all, &s.Also[i])
 	}

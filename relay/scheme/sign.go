@@ -39,7 +39,9 @@ func (v *Verifier) signWith(r *Request, id string, now time.Time, keys int) (htt
 	if len(p.keys) == 0 {
 		return nil, fmt.Errorf("scheme %s: %w", v.scheme.Name, ErrNoSecret)
 	}
-	headers, err := p.signature(v.identity, r, id, now, p.keys[:min(keys, len(p.keys))])
+	s := v.newScratch()
+	defer v.release(s)
+	headers, err := p.signature(v.identity, r, id, now, p.keys[:min(keys, len(p.keys))], s)
 	if err != nil {
 		return nil, fmt.Errorf("scheme %s: %w", v.scheme.Name, err)
 	}
@@ -52,7 +54,7 @@ func (p *proof) canStamp() bool {
 	return p.timestamp != nil && (p.timestamp.only(headerPart) != nil || p.timestamp.only(signatureFieldPart) != nil)
 }
 
-func (p *proof) signature(identity *Identity, r *Request, id string, now time.Time, keys []*key) (http.Header, error) {
+func (p *proof) signature(identity *Identity, r *Request, id string, now time.Time, keys []*key, s *scratch) (http.Header, error) {
 	if p.keyURL != nil || p.Signature.Header == "" {
 		return nil, fmt.Errorf("%w: the signature is in the body, or its key is the provider's own", ErrCannotSign)
 	}
@@ -81,8 +83,6 @@ func (p *proof) signature(identity *Identity, r *Request, id string, now time.Ti
 			}
 		}
 	}
-	s := newScratch()
-	defer s.release()
 	signed := *r
 	s.message = message{template: p.message, request: &signed}
 	fields = append(fields, p.restamp(r, now, set, &s.message.fields)...)

@@ -102,7 +102,7 @@ func TestAnUnsetVerifyTokenFitsNothing(t *testing.T) {
 
 func TestSecretsAreDecodedStrictly(t *testing.T) {
 	for form, secrets := range map[KeyForm][]string{
-		Base64Key: {"AAAA\nAAAA", "AAAAA", "AAB", "A-_A"}, Base64URLKey: {"A+/A"}, HexKey: {"abc", "0x00", "zz"},
+		Base64Key: {"AAAA\nBBBB", "AAAAA", "AAB", "A-_A"}, Base64URLKey: {"A+/A"}, HexKey: {"abc", "0x00", "zz"},
 		PEMKey: {"x", "-----BEGIN PUBLIC KEY-----AAAA-----END PUBLIC KEY-----"}, SPKIKey: {"AAAA", "!"},
 	} {
 		for _, secret := range secrets {

@@ -88,17 +88,15 @@ func (t *Template) hashInto(h hash.Hash, buf []byte, r *Request, f *Fields) []by
 	return buf
 }
 
-// missing returns the first placeholder that the request has no value for.
+// missing returns the first placeholder of a signed text that the request has
+// no value for. A header that is there and empty says no more than one that is
+// not, and the providers' libraries refuse both.
 func (t *Template) missing(r *Request, f *Fields) *part {
 	for i := range t.parts {
 		switch p := &t.parts[i]; p.kind {
 		case literalPart, bodyPart, secretPart:
-		case timestampPart: // for speed, as it is in most messages
-			if f.timestamp == "" {
-				return p
-			}
 		default:
-			if _, ok := p.value(r, f); !ok {
+			if value, ok := p.value(r, f); !ok || value == "" && p.kind == headerPart {
 				return p
 			}
 		}

@@ -35,6 +35,7 @@ type vector struct {
 	EventID   string              `json:"event_id"`
 	EventType string              `json:"event_type"`
 	Source    string              `json:"source"`
+	Kind      string              `json:"source_kind"`
 }
 
 // vectorPresets maps provider and variant of a vector to a preset of another name.

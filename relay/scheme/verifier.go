@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -16,9 +18,11 @@ type Verifier struct {
 	proofs   []*proof
 	identity *Identity
 	secrets  int
+	places   int // how many keys all proofs have
 
 	handshakes []*handshake
 	options    Options
+	scratches  sync.Pool
 }
 
 // proof is one form of a scheme, ready for use.
@@ -32,6 +36,7 @@ type proof struct {
 	keyURL    *keyURL
 	require   []requirement
 	keys      []*key
+	complete  bool // the message names nothing that a request can lack
 
 	idSigned, typeSigned []bool // by template
 	keysSigned           bool
@@ -82,7 +87,7 @@ func (s *Scheme) Compile(secrets [][]byte) (*Verifier, error) {
 // CompileWith is Compile with options.
 func (s *Scheme) CompileWith(secrets [][]byte, o Options) (*Verifier, error) {
 	v := &Verifier{scheme: s.Clone(), secrets: len(secrets), options: o}
-	if len(secrets) == 0 && !(o.Expecting && s.learns()) {
+	if len(secrets) == 0 && (!o.Expecting || !s.learns()) {
 		return nil, fmt.Errorf("scheme %s: %w", s.Name, ErrNoSecret)
 	}
 	var err error
@@ -97,6 +102,10 @@ func (s *Scheme) CompileWith(secrets [][]byte, o Options) (*Verifier, error) {
 		p.noteSigned(v.identity)
 		if err := p.bind(secrets, o); err != nil {
 			return nil, fmt.Errorf("scheme %s: %w", s.Name, err)
+		}
+		for _, k := range p.keys {
+			k.place = v.places
+			v.places++
 		}
 		v.proofs = append(v.proofs, p)
 	}
@@ -193,6 +202,9 @@ func (p *proof) compileMessage() error {
 	if p.message.first(eventIDPart, typePart, sourcePart, challengePart, answerPart, keyIDPart) != nil {
 		return fmt.Errorf("%w: message: a signed text is made of the request alone", ErrTemplate)
 	}
+	p.complete = !slices.ContainsFunc(p.message.parts, func(m part) bool {
+		return !slices.Contains([]kind{literalPart, bodyPart, secretPart, timestampPart}, m.kind)
+	})
 	if hasSecret := p.message.first(secretPart) != nil; hasSecret != (p.Algorithm == DigestSHA256) && p.form == nil {
 		return fmt.Errorf("%w: the message of %s, and of no other algorithm, contains {http.relay.secret}", ErrInvalid, DigestSHA256)
 	}

@@ -11,8 +11,8 @@ import (
 
 // Verify checks a request and says what it is. The error is a [*Failure].
 func (v *Verifier) Verify(r *Request, now time.Time) (Verdict, error) {
-	s := newScratch()
-	defer s.release()
+	s := v.newScratch()
+	defer v.release(s)
 	p, result, failure := v.check(r, now, s)
 	if failure != nil {
 		failure.Scheme, failure.body = v.scheme.Name, r.Body
@@ -141,6 +141,9 @@ func (p *proof) matchTexts(r *Request, s *scratch) (int, *Failure) {
 	keys, failure := p.keysFor(r, s)
 	if failure != nil {
 		return 0, failure
+	}
+	if p.form == nil && p.complete {
+		return p.match(keys, s)
 	}
 	if p.form == nil {
 		if missing := p.message.missing(r, &s.message.fields); missing != nil {

@@ -135,6 +135,21 @@ func TestTimesOutOfReachAreStale(t *testing.T) {
 	}
 }
 
+// The libraries of Standard Webhooks refuse an empty id, although it can be signed.
+func TestAnEmptySignedHeaderIsMissing(t *testing.T) {
+	v := mustCompile(t, preset(t, "standard_webhooks"), base64.StdEncoding.EncodeToString([]byte("secret")))
+	mac := hmac.New(sha256.New, []byte("secret"))
+	mac.Write([]byte(".1750000000.{}"))
+	r := post("{}")
+	r.Header = http.Header{
+		"Webhook-Id": {""}, "Webhook-Timestamp": {"1750000000"},
+		"Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
+	}
+	if _, err := v.Verify(r, noon); !errors.Is(err, ErrMissing) {
+		t.Error(err)
+	}
+}
+
 func TestVerifyNamesTheProviderOfAForeignRequest(t *testing.T) {
 	github := signed(t, mustCompile(t, preset(t, "github"), "secret"), post("{}"), "", noon)
 	_, err := mustCompile(t, preset(t, "stripe"), "secret").Verify(github, noon)

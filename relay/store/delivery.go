@@ -101,6 +101,10 @@ type Delivery struct {
 	// LeaseUntil is when the lease ends unless it is extended, for leased ones.
 	LeaseUntil time.Time
 
+	// BodySize is the size of the message's body in bytes. It is 0 where the
+	// delivery was stored before sizes were.
+	BodySize int64
+
 	// LastStatus is the HTTP status of the last attempt, 0 where none came.
 	LastStatus int
 

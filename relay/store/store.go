@@ -34,6 +34,12 @@ type Store interface {
 	// were lost.
 	Extend(ctx context.Context, leases []Lease, d time.Duration) (lost []Lease, err error)
 
+	// Hasten makes up to limit deliveries of a destination that are waiting for a
+	// later time due now, those that are due first first, and returns how many. They
+	// stay waiting; leased ones are not touched. It need not be durable. A limit
+	// below 1 is ErrInvalid.
+	Hasten(ctx context.Context, destination string, limit int) (n int, err error)
+
 	// Finish ends leases, each fenced by its epoch, in one atomic and durable
 	// commit, and returns an answer for each in order.
 	Finish(ctx context.Context, batch []Finish) ([]Finished, error)
@@ -79,6 +85,11 @@ type Store interface {
 	Purge(ctx context.Context, req PurgeRequest) (Purged, error)
 
 	Entities
+
+	// Now returns the time by the store's clock, in UTC to the microsecond: the one
+	// by which all times of deliveries are written and judged. It may differ from
+	// the wall clock, whose steps it need not follow. It works after Close too.
+	Now() time.Time
 
 	// Health tells how the store is. It never blocks on the disk.
 	Health() Health

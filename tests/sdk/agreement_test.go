@@ -4,6 +4,7 @@ package sdk
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -42,9 +43,7 @@ func TestLibrariesAcceptEitherOfTwoSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, lines := range set {
-			r.Header[name] = lines
-		}
+		maps.Copy(r.Header, set)
 		c.judges(t, c.secret.verifies).accept(t, r, "with the first secret")
 		c.judges(t, c.other.verifies).accept(t, r, "with the second secret")
 	})

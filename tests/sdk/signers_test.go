@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"testing"
@@ -77,9 +78,7 @@ func TestWhatLibrariesSignIsAccepted(t *testing.T) {
 						t.Fatal(err)
 					}
 					r := post("https://example.com/hooks", "application/json", body)
-					for name, lines := range header {
-						r.Header[name] = lines
-					}
+					maps.Copy(r.Header, header)
 					checkSigned(t, compile(t, c.scheme(t), other, secret), r)
 				}
 			})

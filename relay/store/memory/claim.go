@@ -44,6 +44,33 @@ func (s *Store) Claim(_ context.Context, req store.ClaimRequest) (store.Claimed,
 	return claimed, nil
 }
 
+// Hasten makes deliveries that are waiting due now.
+func (s *Store) Hasten(_ context.Context, destination string, limit int) (int, error) {
+	end, err := s.begin("hastening")
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	if limit < 1 {
+		return 0, fmt.Errorf("hastening: limit %d: %w", limit, store.ErrInvalid)
+	}
+	now := s.now()
+	var waiting []*store.Delivery
+	for _, d := range s.open[destination] {
+		if d.State == store.Waiting && d.DueAt.After(now) {
+			waiting = append(waiting, d)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *store.Delivery) int {
+		return cmp.Or(a.DueAt.Compare(b.DueAt), compareIDs(a.ID, b.ID))
+	})
+	waiting = waiting[:min(len(waiting), limit)]
+	for _, d := range waiting {
+		d.DueAt = now
+	}
+	return len(waiting), nil
+}
+
 // next returns when the next delivery of a destination can be claimed.
 func (s *Store) next(destination string) time.Time {
 	var next time.Time

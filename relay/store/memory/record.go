@@ -69,6 +69,7 @@ func (s *Store) add(r *record, destination string, now time.Time) *store.Deliver
 		DueAt:       now,
 		CreatedAt:   now,
 		Since:       now,
+		BodySize:    int64(len(r.message.Request.Body)),
 	}
 	r.deliveries = append(r.deliveries, d)
 	r.attempts = append(r.attempts, nil)

@@ -60,6 +60,9 @@ func (s *Store) begin(doing string) (end func(), err error) {
 // now returns the time that is written into what is stored.
 func (s *Store) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
 
+// Now returns the time by the store's clock.
+func (s *Store) Now() time.Time { return s.now() }
+
 // Health tells whether the store is closed; nothing else can be wrong with it.
 func (s *Store) Health() store.Health {
 	h := store.Health{Location: "memory"}

@@ -95,6 +95,7 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 			return store.Accepted{}, err
 		}
 		c.OrderKey = n.OrderKey
+		c.BodySize = int64(len(a.Message.Request.Body))
 		if n.Lease > 0 {
 			t.s.grant(&c.Delivery, t.now.Add(n.Lease))
 		}

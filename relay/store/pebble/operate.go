@@ -86,7 +86,9 @@ func (t *txn) redrive(c *change) {
 // replay makes a delivery of a message beside all that it has.
 func (t *txn) replay(id store.MessageID, all []*change, destination string) (*change, error) {
 	var number, last, generation uint32
+	var size int64
 	for _, c := range all {
+		size = max(size, c.BodySize)
 		number = max(number, c.ID.N)
 		if c.Destination == destination {
 			last = c.ID.N
@@ -97,9 +99,32 @@ func (t *txn) replay(id store.MessageID, all []*change, destination string) (*ch
 	if err != nil {
 		return nil, err
 	}
+	if size == 0 {
+		if size, err = t.bodySize(id); err != nil {
+			return nil, err
+		}
+	}
 	c.ReplayOf = last
 	c.Generation = generation
+	c.BodySize = size
 	return c, nil
+}
+
+// bodySize reads how large the body of a stored message is. Of one that can not
+// be read, which whoever delivers it will see, it is 0.
+func (t *txn) bodySize(id store.MessageID) (int64, error) {
+	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
+	if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	_, body, err := splitMessage(b)
+	if err != nil {
+		body = nil
+	}
+	return int64(len(body)), done.Close()
 }
 
 // Delete removes a message with its deliveries and attempts.

@@ -130,7 +130,8 @@ func appendDeliveryRecord(b []byte, d *store.Delivery) []byte {
 	b = appendString(b, 11, d.OrderKey)
 	b = appendUint(b, 12, d.Epoch)
 	b = appendUint(b, 13, uint64(d.LastStatus))
-	return appendString(b, 14, d.LastError)
+	b = appendString(b, 14, d.LastError)
+	return appendUint(b, 15, uint64(max(0, d.BodySize)))
 }
 
 func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
@@ -165,6 +166,8 @@ func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
 			d.LastStatus = int(f.uint)
 		case 14:
 			d.LastError = f.text
+		case 15:
+			d.BodySize = int64(f.uint)
 		}
 		return nil
 	})

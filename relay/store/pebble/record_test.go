@@ -41,7 +41,7 @@ func sampleDelivery() store.Delivery {
 	return store.Delivery{
 		ID: store.DeliveryID{N: 1}, Destination: "d", State: store.Waiting, DueAt: at, CreatedAt: at.Add(-time.Hour),
 		Since: at.Add(time.Second), EndedAt: at, Attempts: 1, Tries: 2, Generation: 3, ReplayOf: 4, OrderKey: "k",
-		Epoch: 1 << 40, LastStatus: 503, LastError: "no",
+		Epoch: 1 << 40, LastStatus: 503, LastError: "no", BodySize: 1 << 20,
 	}
 }
 

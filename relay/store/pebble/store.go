@@ -97,6 +97,9 @@ func (s *Store) unlock() { <-s.writer }
 // now returns the time that is written into what is stored.
 func (s *Store) now() time.Time { return s.clock.now() }
 
+// Now returns the time by the store's clock.
+func (s *Store) Now() time.Time { return s.now() }
+
 // answer returns the error of an operation that has read from the store. What a
 // store has read that fails meanwhile may never have become durable.
 func (s *Store) answer(doing string, err error) error {
