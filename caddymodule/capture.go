@@ -20,9 +20,10 @@ func newCapture() *capture { return &capture{header: make(http.Header)} }
 // Header returns the headers to answer with.
 func (c *capture) Header() http.Header { return c.header }
 
-// WriteHeader takes the first status that is final.
+// WriteHeader takes the first status that is final. An upstream that switches
+// protocols has given its last answer, if a useless one.
 func (c *capture) WriteHeader(status int) {
-	if c.status == 0 && status >= 200 {
+	if c.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		c.status = status
 	}
 }

@@ -40,6 +40,8 @@ func classify(ctx context.Context, r *http.Request, rec *capture, err error) rel
 	switch {
 	case rec.status == 0:
 		return relay.Result{Outcome: store.Unhandled, Err: errUnhandled}
+	case rec.status == http.StatusSwitchingProtocols:
+		return relay.Result{Outcome: store.Broken, Err: errors.New("app answered 101: it switched protocols and gave no answer")}
 	case rec.status < 300:
 		return result
 	}
@@ -80,8 +82,11 @@ func failed(err error) relay.Result {
 // line as it was sent.
 func refused(r *http.Request, rec *capture) error {
 	if rec.status < 400 {
-		return fmt.Errorf("app answered %d to %s: redirects are failures (Rails force_ssl? forward X-Forwarded-Proto https)",
-			rec.status, printable(rec.header.Get("Location")))
+		where := printable(rec.header.Get("Location"))
+		if where != "" {
+			where = " to " + where
+		}
+		return fmt.Errorf("app answered %d%s: redirects are failures (Rails force_ssl? forward X-Forwarded-Proto https)", rec.status, where)
 	}
 	text := fmt.Sprintf("app answered %d to %s %s with Host %s", rec.status, r.Method, r.URL.EscapedPath(), r.Host)
 	head := printable(string(rec.head[:min(len(rec.head), shownHead)]))

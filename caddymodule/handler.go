@@ -43,9 +43,15 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}
 	}
 	reservation := h.engine.Budget().Reserve(h.Name)
+	taken := false
+	defer func() {
+		// Also where a panic ends the request.
+		if !taken {
+			reservation.Release()
+		}
+	}()
 	body, err := newBodyReader(w, r, h.MaxSize, reservation).read()
 	if err != nil {
-		reservation.Release()
 		return unreadable(err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTime)
@@ -53,36 +59,29 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	request := h.signedRequest(r, body)
 	answered, asked, refused := h.handshake(ctx, w, request)
 	if answered || refused != nil {
-		reservation.Release()
 		return refused
 	}
 	if !slices.Contains(h.eventMethods, r.Method) {
-		reservation.Release()
 		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}
 	}
 	chosen, refused := h.verify(request, asked)
 	if refused != nil {
-		reservation.Release()
 		return refused
 	}
 	targets := h.targets(chosen.verdict.Type)
 	if len(targets) == 0 {
-		reservation.Release()
 		metrics.request(h.Name, "filtered")
 		h.respond(w, chosen.scheme)
 		return nil
 	}
-	identity := h.rule.identity(request, chosen.verdict, h.Name)
-	if identity == nil && !h.rule.off {
-		if h.rule.required {
-			reservation.Release()
-			return &refusal{status: http.StatusBadRequest, reason: "no_identity", detail: func() string { return "the request lacks what dedupe asks for" }}
-		}
-		metrics.undeduped.WithLabelValues(h.Name).Inc()
+	identity, refused := h.identify(request, chosen.verdict)
+	if refused != nil {
+		return refused
 	}
 	message := h.message(r, body, chosen.verdict)
-	// The message belongs to the engine from the call on.
+	// The message and its memory belong to the engine from the call on.
 	known := *message
+	taken = true
 	receipt, err := h.engine.Accept(ctx, relay.Inbound{
 		Message:     message,
 		Identity:    identity,
@@ -98,6 +97,19 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	h.accepted(r, &known, receipt)
 	h.respond(w, chosen.scheme)
 	return nil
+}
+
+// identify returns what makes the request the same event as another one.
+func (h *Handler) identify(request *scheme.Request, verdict scheme.Verdict) ([][]byte, *refusal) {
+	identity := h.rule.identity(request, verdict, h.Name)
+	if identity != nil || h.rule.off {
+		return identity, nil
+	}
+	if h.rule.required {
+		return nil, &refusal{status: http.StatusBadRequest, reason: "no_identity", detail: func() string { return "the request lacks what dedupe asks for" }}
+	}
+	metrics.undeduped.WithLabelValues(h.Name).Inc()
+	return nil, nil
 }
 
 // accepted makes the facts of a message known to what runs after us, and tells
@@ -145,7 +157,7 @@ func (h *Handler) message(r *http.Request, body []byte, verdict scheme.Verdict) 
 		ReceivedAt: time.Now().UTC().Truncate(time.Microsecond),
 		Request: store.Request{
 			Method:       r.Method,
-			URI:          r.URL.RequestURI(),
+			URI:          rooted(r.URL.RequestURI()),
 			Host:         r.Host,
 			RemoteAddr:   r.RemoteAddr,
 			LocalAddr:    localAddrOf(r),
@@ -156,6 +168,14 @@ func (h *Handler) message(r *http.Request, body []byte, verdict scheme.Verdict) 
 			Body:         body,
 		},
 	}
+}
+
+// rooted makes the URI of a rewrite that forgot the slash one that can be sent.
+func rooted(uri string) string {
+	if strings.HasPrefix(uri, "/") {
+		return uri
+	}
+	return "/" + uri
 }
 
 // shortened cuts an identifier to what is kept of it.

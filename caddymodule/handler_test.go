@@ -354,3 +354,37 @@ func TestDeliveryCanNotEnterARelay(t *testing.T) {
 		t.Error("the relay took a delivery")
 	}
 }
+
+// panickingBody panics when it is read for the second time, with memory already taken.
+type panickingBody struct{ reads int }
+
+func (b *panickingBody) Read(p []byte) (int, error) {
+	if b.reads++; b.reads > 1 {
+		panic(http.ErrAbortHandler)
+	}
+	return 1, nil
+}
+
+func (*panickingBody) Close() error { return nil }
+
+func TestP10_MemoryComesBackWhenARequestPanics(t *testing.T) {
+	h, _ := relayOf(t, newUpstream(t, nil))
+	r := signed("/in", "{}")
+	r.Body, r.ContentLength = new(panickingBody), 100
+	func() {
+		defer func() { _ = recover() }()
+		serve(t, h, r)
+		t.Error("nothing panicked")
+	}()
+	if used := h.engine.Budget().Used(); used != 0 {
+		t.Errorf("%d bytes of the budget are lost", used)
+	}
+}
+
+func TestUpstreamGetsAURIWhateverARewriteLeft(t *testing.T) {
+	for given, want := range map[string]string{"/a?b=c": "/a?b=c", "a/b": "/a/b", "": "/"} {
+		if got := rooted(given); got != want {
+			t.Errorf("%q becomes %q, want %q", given, got, want)
+		}
+	}
+}
