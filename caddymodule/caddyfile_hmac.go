@@ -140,8 +140,13 @@ func (h *HMACScheme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	h.Origin = place(d)
 	h.Texts = d.RemainingArgs()
 	if len(h.Texts) > 0 {
-		if algorithm, ok := algorithms[h.Texts[0]]; ok {
+		first := h.Texts[0]
+		if algorithm, ok := algorithms[first]; ok {
 			h.Algorithm, h.Texts = algorithm, h.Texts[1:]
+		} else if inline(first) && len(first) < weakSecret {
+			// Taken for a secret, a mistyped algorithm would be one that all can guess.
+			return d.Errf("verify hmac: unknown algorithm '%s': it is %s. A secret comes after it, as {env.NAME} or {file./absolute/path}",
+				first, strings.Join(slices.Sorted(maps.Keys(algorithms)), ", "))
 		}
 	}
 	seen := make(map[string]bool)

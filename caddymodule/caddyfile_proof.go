@@ -58,7 +58,7 @@ func parseFormat(p *scheme.Proof, d *caddyfile.Dispenser, args []string) error {
 	format := scheme.Format(args[0])
 	name, ok := formats[format]
 	if !ok {
-		var all []string
+		all := make([]string, 0, len(formats))
 		for known := range formats {
 			all = append(all, string(known))
 		}

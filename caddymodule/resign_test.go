@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -178,9 +179,7 @@ func TestP7_IdThatTheSenderSignedStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range set {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, set)
 	got := deliver(t, h, app, received(t, h, r, time.Hour))
 	if got.request.Header.Get("Webhook-Id") != "msg_theirs" {
 		t.Errorf("webhook-id %q", got.request.Header.Get("Webhook-Id"))
@@ -255,9 +254,7 @@ func TestURLThatIsSignedIsThePublicOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, values := range set {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, set)
 		return r
 	}
 	blind, _ := relayBlock(t, app, "memory", "verify hubspot "+secret)

@@ -75,7 +75,8 @@ func (h *Handler) loadSchemes(ctx caddy.Context, app *App) error {
 			return err
 		}
 		h.bindings, h.held = append(h.bindings, b), append(h.held, b)
-		if h.public == "" && b.scheme.CoversURL() {
+		asksURL := slices.ContainsFunc(b.scheme.Handshakes, func(q scheme.Handshake) bool { return q.Compute == "ebay" })
+		if h.public == "" && (asksURL || b.scheme.CoversURL()) {
 			b.log.Warn("the provider signs the URL that it calls; if that differs from what arrives here, no request verifies: give it with public_url")
 		}
 		h.warnDropped(ctx, b)
