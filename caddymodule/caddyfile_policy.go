@@ -51,7 +51,7 @@ func (p *Policy) parseRetry(d *caddyfile.Dispenser) error {
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule("relay.retry_policies." + name); err != nil {
-		return d.Errf("unknown retry policy '%s': it is exponential, fixed, schedule or off", name)
+		return d.Errf("unknown retry policy '%s': it is exponential, fixed, schedule or off; how many attempts there are is set by 'attempts' in its block", name)
 	}
 	guest, err := caddyfile.UnmarshalModule(d, "relay.retry_policies."+name)
 	if err != nil {
@@ -110,7 +110,7 @@ func parseStatuses(d *caddyfile.Dispenser) ([]int, error) {
 	for _, arg := range args {
 		status, err := strconv.Atoi(arg)
 		if err != nil {
-			return nil, d.Errf("'%s' is no HTTP status", arg)
+			return nil, d.Errf("'%s' is no HTTP status; list them one by one", arg)
 		}
 		statuses = append(statuses, status)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func (secret) GoString() string { return redacted }
 func (secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
 // errNoSecret is what is left of a {$VAR} that was not set.
-var errNoSecret = errors.New("no secret. A {$VAR} that is not set expands to nothing when the Caddyfile is read")
+var errNoSecret = errors.New("no secret. A {$VAR} that is not set expands to nothing when the Caddyfile is read; write {env.NAME} or {file./absolute/path}")
 
 // resolveSecret resolves the placeholders of one secret. Its errors name the
 // placeholder and the remedy, never the secret.
@@ -80,9 +81,15 @@ type secretText struct {
 
 // newSecretText resolves a secret. One that is returned must be released.
 func newSecretText(text string, now time.Time) (*secretText, error) {
-	if len(filePaths(text)) == 0 {
+	paths := filePaths(text)
+	if len(paths) == 0 {
 		value, err := resolveSecret(text)
 		return &secretText{text: text, value: value}, err
+	}
+	for _, path := range paths {
+		if !filepath.IsAbs(path) && !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("the path in {file.%s} is not absolute, so that it would depend on where Caddy is started. Write {file./etc/caddy/%[1]s}", path)
+		}
 	}
 	file, err := watchSecret(text, now)
 	return &secretText{text: text, file: file}, err

@@ -31,6 +31,9 @@ func upstreamRoutes(d *caddyfile.Dispenser, upstreams []string) (caddyhttp.Route
 		}
 		addresses[i], uri = address, path
 	}
+	if first := addresses[0]; !strings.ContainsAny(first, ":./{") && slices.ContainsFunc(addresses, func(a string) bool { return strings.Contains(a, ":") }) {
+		return nil, d.Errf("'%s' would be an upstream without a port. A path begins with a slash: /%[1]s; an upstream on port 80 is written %[1]s:80", first)
+	}
 	token := d.Token()
 	tokens := []caddyfile.Token{{File: token.File, Line: token.Line, Text: "reverse_proxy"}}
 	for _, address := range addresses {

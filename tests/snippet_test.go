@@ -34,6 +34,9 @@ func TestDocumentedCaddyfilesLoad(t *testing.T) {
 		pages = append(pages, found...)
 	}
 	for _, page := range pages {
+		if filepath.Base(page) == "schemes.md" {
+			continue // lines for a relay, see TestEveryPresetAdaptsAsDocumented
+		}
 		content, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -58,13 +61,13 @@ func checkSnippet(t *testing.T, text string) {
 		text = "localhost {\n" + text + "}\n"
 	}
 	for _, name := range variable.FindAllString(text, -1) {
-		t.Setenv(name, "a secret that is long enough")
+		t.Setenv(name, "asecretthatislongenoughforbase64")
 	}
 	dir := t.TempDir()
 	text = storePath.ReplaceAllString(text, "$1 "+filepath.ToSlash(filepath.Join(dir, "store")))
 	for i, name := range secretFromFile.FindAllStringSubmatch(text, -1) {
 		path := filepath.Join(dir, fmt.Sprint("secret", i))
-		if err := os.WriteFile(path, []byte("a secret that is long enough\n"), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte("asecretthatislongenoughforbase64\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		text = strings.ReplaceAll(text, name[0], "{file."+filepath.ToSlash(path)+"}")
