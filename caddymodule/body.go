@@ -77,7 +77,7 @@ func (b *bodyReader) read() ([]byte, error) {
 		case int64(len(buf)) > b.limit:
 			return nil, errTooLarge
 		case errors.Is(err, io.EOF):
-			_ = b.deadline(time.Time{})
+			b.relax()
 			return buf, nil
 		case err != nil:
 			return nil, bodyError(err)
@@ -108,8 +108,17 @@ func (b *bodyReader) end() error {
 	if !errors.Is(err, io.EOF) {
 		return bodyError(err)
 	}
-	_ = b.deadline(time.Time{})
+	b.relax()
 	return nil
+}
+
+// relax lifts the deadline, lest it end what the connection is used for next. The
+// server sets its own before the next request, so that one which is still far
+// off when the body has come is left to it: each change costs.
+func (b *bodyReader) relax() {
+	if time.Since(b.started) > bodyTime/4 {
+		_ = b.deadline(time.Time{})
+	}
 }
 
 // grow returns a larger buffer with the same bytes in it. The memory follows

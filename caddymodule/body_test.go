@@ -123,6 +123,7 @@ func TestBodyDeadlineGrowsWithWhatArrives(t *testing.T) {
 	var deadlines []time.Time
 	b, _ := reading(bytes.NewReader(make([]byte, 1<<20)), 1<<20, 1<<20, relay.NewBudget(4<<20))
 	b.deadline = func(at time.Time) error { deadlines = append(deadlines, at); return nil }
+	b.started = b.started.Add(-bodyTime / 2) // slow enough for the deadline to be near
 	if _, err := b.read(); err != nil {
 		t.Fatal(err)
 	}

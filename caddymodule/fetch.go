@@ -83,7 +83,8 @@ func (f *fetcher) fetch(ctx context.Context, address string) ([]byte, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, fetchSize+1))
 	switch status := response.StatusCode; {
-	case status == http.StatusNotFound || status == http.StatusGone:
+	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests:
+		// Amazon says 403 where there is nothing.
 		return nil, fmt.Errorf("%w: %s answers %d", scheme.ErrNoKey, target.Host, status)
 	case status != http.StatusOK:
 		return nil, fmt.Errorf("%s answers %d", target.Host, status)

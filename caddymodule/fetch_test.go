@@ -69,6 +69,10 @@ func TestFetcherStaysWhereItsAddressLeads(t *testing.T) {
 			http.Redirect(w, r, "https://169.254.169.254/", http.StatusFound)
 		case "/gone":
 			http.NotFound(w, r)
+		case "/denied":
+			w.WriteHeader(http.StatusForbidden)
+		case "/busy":
+			w.WriteHeader(http.StatusTooManyRequests)
 		case "/broken":
 			w.WriteHeader(http.StatusInternalServerError)
 		case "/large":
@@ -86,7 +90,9 @@ func TestFetcherStaysWhereItsAddressLeads(t *testing.T) {
 		"https://keys.test/away":   false,
 		"https://keys.test/broken": false,
 		"https://keys.test/large":  false,
+		"https://keys.test/busy":   false,
 		"https://keys.test/gone":   true,
+		"https://keys.test/denied": true,
 		"http://keys.test/ok":      true,
 		"https://u:p@keys.test/ok": true,
 		"file:///etc/passwd":       true,

@@ -58,7 +58,7 @@ func TestAcceptedRequestIsAnsweredAndDelivered(t *testing.T) {
 	h, r := relayOf(t, app)
 	const body = `{"id":"evt_1","type":"invoice.paid","object":"event"}`
 	w := serve(t, h, signed("/in", body))
-	if w.Code != http.StatusOK || w.Body.Len() != 0 || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+	if w.Code != http.StatusOK || w.Body.Len() != 0 {
 		t.Errorf("answered %d %q %v", w.Code, w.Body, w.Header())
 	}
 	got := <-app.got

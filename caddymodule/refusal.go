@@ -120,16 +120,18 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusa
 // textPlain is the type of everything that the relay writes by itself.
 const textPlain = "text/plain; charset=utf-8"
 
+// noSniff keeps a body from being taken for anything but what it is.
+var noSniff = []string{"nosniff"}
+
 // write writes a short answer whole.
 func write(w http.ResponseWriter, status int, contentType, body string) {
 	header := w.Header()
-	header.Set("X-Content-Type-Options", "nosniff")
 	if body != "" {
+		header["X-Content-Type-Options"] = noSniff
 		header.Set("Content-Type", contentType)
 	}
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if status == http.StatusNoContent {
-		header.Del("Content-Length")
+	if status != http.StatusNoContent {
+		header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(status)
 	if body != "" {

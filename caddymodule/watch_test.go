@@ -137,6 +137,16 @@ func TestFileThatBecomesUselessLeavesTheSecret(t *testing.T) {
 	if statusOf(t, h, oldSecret) != 200 {
 		t.Error("a missing file takes the secret away")
 	}
+	if err := os.Mkdir(f.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ticks(r, 5, 0)
+	if statusOf(t, h, oldSecret) != 200 || logged("placeholder: failed to read file") {
+		t.Error("a directory takes the secret away, or fills the log at each look")
+	}
+	if err := os.Remove(f.path); err != nil {
+		t.Fatal(err)
+	}
 	if n := logs().FilterMessageSnippet("secret can not be read any more").Len(); n != 1 {
 		t.Errorf("said %d times", n)
 	}
@@ -166,7 +176,8 @@ func TestFileWhoseSecretIsUnusableLeavesTheOneBefore(t *testing.T) {
 // stay as they are.
 func TestSecretVolumeOfKubernetesIsFollowed(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"..1": oldSecret, "..2": newSecret} {
+	const next = "whsec_NEW_0123456789abcdef" // as long as the other: only the inode differs
+	for name, text := range map[string]string{"..1": oldSecret, "..2": next} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +202,7 @@ func TestSecretVolumeOfKubernetesIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	ticks(r, 2, 0)
-	if statusOf(t, h, newSecret) != 200 || statusOf(t, h, oldSecret) != 200 {
+	if statusOf(t, h, next) != 200 || statusOf(t, h, oldSecret) != 200 {
 		t.Error("the new volume is not read, or the former secret has no overlap")
 	}
 }
