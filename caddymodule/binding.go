@@ -140,7 +140,7 @@ func (b *binding) resolve(now time.Time, texts []string, what string) ([]*secret
 // warn tells of secrets that are not safe, and of what a handshake lacks.
 func (b *binding) warn() {
 	for i, t := range b.secrets {
-		if inline(t.text) {
+		if t.text != "" && inline(t.text) {
 			b.log.Warn("secret is written out in the configuration, where /config and autosave.json show it; use {env.NAME} or {file./absolute/path}", zap.Int("secret", i+1))
 		}
 		if current, _, _, _ := t.values(time.Time{}, 0); !b.absent && len(current.bytes) < weakSecret {

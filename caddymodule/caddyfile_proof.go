@@ -310,7 +310,7 @@ func (s *Secrets) parseKeys(d *caddyfile.Dispenser) error {
 		return d.Err("keys takes files with keys or certificates in PEM, as in keys /etc/caddy/provider.pem")
 	}
 	for _, arg := range args {
-		if strings.HasPrefix(arg, "/") {
+		if inline(arg) && !strings.HasPrefix(arg, "-----BEGIN") {
 			arg = "{file." + arg + "}"
 		}
 		s.Keys = append(s.Keys, arg)

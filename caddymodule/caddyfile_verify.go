@@ -4,7 +4,9 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -60,7 +62,11 @@ func (p *Policy) parseResign(d *caddyfile.Dispenser) (err error) {
 		return nil
 	}
 	p.Resign.SchemeRaw, err = parseScheme(d)
-	return err
+	if err != nil {
+		// The scheme takes every line that it stands in for one of verify.
+		return errors.New(strings.Replace(err.Error(), "verify ", "resign ", 1))
+	}
+	return nil
 }
 
 // UnmarshalCaddyfile sets up the scheme. Syntax:
@@ -118,7 +124,13 @@ func (s *Secrets) parseSecret(d *caddyfile.Dispenser) error {
 // complete reports that a secret was not given, at the line of the scheme.
 func (s *Secrets) complete(d *caddyfile.Dispenser, name string) error {
 	given := len(s.Texts) > 0 || len(s.Expected) > 0
-	if given && (!slices.Contains(s.Texts, "") || withoutSecrets()) {
+	if given && !slices.Contains(s.Texts, "") {
+		return nil
+	}
+	if withoutSecrets() {
+		if !given {
+			s.Texts = []string{""}
+		}
 		return nil
 	}
 	d.Reset()

@@ -42,6 +42,9 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	if !slices.Contains(h.Methods, r.Method) {
 		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}
 	}
+	if slices.ContainsFunc(h.held, func(b *binding) bool { return b.absent }) {
+		return &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}
+	}
 	reservation := h.engine.Budget().Reserve(h.Name)
 	taken := false
 	defer func() {

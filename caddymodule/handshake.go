@@ -23,11 +23,7 @@ func (h *Handler) handshake(ctx context.Context, w http.ResponseWriter, request 
 		if err := b.prepare(ctx); err != nil {
 			return false, nil, unaccepted(err)
 		}
-		v := b.verifier()
-		if v == nil {
-			continue
-		}
-		answer, err := v.Handshake(request, h.now())
+		answer, err := b.verifier().Handshake(request, h.now())
 		switch {
 		case err != nil:
 			asked = append(asked, b)

@@ -105,11 +105,7 @@ func (h *Handler) verify(request *scheme.Request, asked []*binding) (verified, *
 		if slices.Contains(asked, b) {
 			continue
 		}
-		v := b.verifier()
-		if v == nil {
-			return verified{}, &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}
-		}
-		verdict, err := v.Verify(request, now)
+		verdict, err := b.verifier().Verify(request, now)
 		if err == nil {
 			b.matched(verdict)
 			return verified{verdict, b.scheme}, nil

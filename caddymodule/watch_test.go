@@ -268,6 +268,10 @@ func TestConfigurationCanBeCheckedWithoutItsSecrets(t *testing.T) {
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("answered %d %v", w.Code, w.Header())
 	}
+	r = start(t, memoryOptions+":0 {\n\trelay /in a:1 {\n\t\tverify stripe "+stripeSecret+"\n\t\tresign standard_webhooks {$RELAY_UNSET_TOO}\n\t}\n}\n")
+	if w := serve(t, r.relay["in"], signed("/in", "{}")); w.Code != 503 {
+		t.Errorf("without the secret of resign: answered %d", w.Code)
+	}
 	for _, mistake := range []string{"verify standard_webhooks whsec_!!!", "verify hmac {env.RELAY_UNSET} {\n header X\n encoding base32\n}", "verify stripe {env.RELAY_UNSET}\n respond 500"} {
 		if err := tryLoad(t, memoryOptions+":0 {\n\trelay /in a:1 {\n"+mistake+"\n}\n}\n"); err == nil {
 			t.Errorf("%s: taken", mistake)

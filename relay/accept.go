@@ -81,7 +81,7 @@ func (s *session) lead(ctx context.Context, f *flight, in Inbound) (Receipt, err
 // for nothing to be written.
 func (s *session) known(ctx context.Context, key store.DedupeKey, in Inbound) (Receipt, bool) {
 	seen, ok := s.front.get(key)
-	if !ok || s.failure() != nil || s.engine.clock.Now().Sub(seen.at) >= in.Window {
+	if !ok || s.failure() != nil || s.store.Now().Sub(seen.at) >= in.Window {
 		return Receipt{}, false
 	}
 	receipt := Receipt{ID: seen.id, AcceptedAt: seen.at}

@@ -206,9 +206,18 @@ func TestP4_KeysArePrefixedByTheLengthOfTheirParts(t *testing.T) {
 		source, scheme string
 		parts          [][]byte
 	}{
-		{"s", "", parts("ab", "c")}, {"s", "", parts("a", "bc")}, {"s", "", parts("abc")}, {"s", "", parts("abc", "")},
-		{"s", "", parts("", "abc")}, {"sa", "", parts("bc")}, {"s", "a", parts("bc")}, {"", "sa", parts("bc")},
-		{"s", "", parts("")}, {"s", "", parts(long)}, {"s", "", parts(long, "")}, {"s", "", parts(long + "x")},
+		{"s", "", parts("ab", "c")},
+		{"s", "", parts("a", "bc")},
+		{"s", "", parts("abc")},
+		{"s", "", parts("abc", "")},
+		{"s", "", parts("", "abc")},
+		{"sa", "", parts("bc")},
+		{"s", "a", parts("bc")},
+		{"", "sa", parts("bc")},
+		{"s", "", parts("")},
+		{"s", "", parts(long)},
+		{"s", "", parts(long, "")},
+		{"s", "", parts(long + "x")},
 	} {
 		key := DedupeKey(tt.source, tt.scheme, tt.parts)
 		text := fmt.Sprintf("%q %q %q", tt.source, tt.scheme, tt.parts)

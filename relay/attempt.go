@@ -4,10 +4,8 @@ package relay
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,25 +15,19 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
-// unhandledGap is how long a delivery waits that met a mistake in the
-// configuration: such an attempt does not count, and only a person can help.
-const unhandledGap = time.Minute
-
 // loadRetry is how long a delivery waits whose message could not be read.
 const loadRetry = 5 * time.Second
 
-// maxErrorText bounds the error text that is kept with an attempt.
-const maxErrorText = 500
-
 // attempt makes one attempt, records what came of it and gives the slot back.
 func (d *dispatcher) attempt(t *target, j *job) {
-	found := d.try(t, j)
+	found, later := d.try(t, j)
 	j.hold.drop()
-	d.post(event{kind: attemptEnded, destination: t.ID, probe: j.probe, found: found})
+	d.post(event{kind: attemptEnded, destination: t.ID, slot: j.slot, found: found, later: later})
 }
 
-// try makes one attempt and returns what it tells about the destination.
-func (d *dispatcher) try(t *target, j *job) condition {
+// try makes one attempt and returns what it tells about the destination, and how
+// long that has asked to be left alone.
+func (d *dispatcher) try(t *target, j *job) (found condition, later time.Duration) {
 	message, err := d.load(j)
 	started := d.clock.Now()
 	var result Result
@@ -47,18 +39,24 @@ func (d *dispatcher) try(t *target, j *job) condition {
 		t.alert.Error("stored message is not what was accepted and will not be delivered",
 			zap.Stringer("message", j.delivery.ID.Message), zap.Error(err))
 	case errors.Is(err, store.ErrNotFound):
-		return unknown
+		return unknown, 0
 	default:
 		d.session.storeError("loading a message", err)
 		d.session.finisher.add(record{finish: store.Finish{
 			Lease: j.delivery.Lease(), State: store.Waiting, Delay: retry.Jitter(loadRetry, seed(&j.delivery)),
 		}})
-		return unknown
+		return unknown, 0
 	}
-	finish := conclude(t, &j.delivery, result, started, d.clock.Now())
+	now := d.clock.Now()
+	// The age is told by the clock by which the delivery was written.
+	age := d.session.store.Now().Sub(j.delivery.Since)
+	finish, counts := conclude(t, &j.delivery, result, started, now, age)
 	d.report(t, j, message, result, finish)
+	if !counts {
+		finish.Attempt = nil
+	}
 	d.session.finisher.add(record{finish: finish, destination: t.ID})
-	return conditionOf(result)
+	return conditionOf(result), result.RetryAfter
 }
 
 // load returns the message of a job, intact.
@@ -104,49 +102,6 @@ func (r Result) checked(shutdown bool) Result {
 		r.Outcome = store.Broken
 	}
 	return r
-}
-
-// seed chooses the jitter of a delivery's next gap.
-func seed(d *store.Delivery) uint64 {
-	return binary.BigEndian.Uint64(d.ID.Message[8:]) + uint64(d.Attempts)
-}
-
-// conclude decides what becomes of a delivery after an attempt. It is a pure
-// function of its arguments.
-func conclude(t *target, d *store.Delivery, r Result, started, now time.Time) store.Finish {
-	attempt := &store.Attempt{
-		StartedAt: started, Duration: now.Sub(started),
-		Outcome: r.Outcome, Status: r.Status, Head: r.Head, Error: errorText(r.Err),
-	}
-	finish := store.Finish{Lease: d.Lease(), Attempt: attempt}
-	switch r.Outcome {
-	case store.Succeeded:
-		finish.State = store.Delivered
-	case store.Quarantined:
-		finish.State = store.Dead
-	case store.Aborted:
-		finish.State = store.Pending
-	case store.Unhandled:
-		finish.State, finish.Delay = store.Waiting, retry.Jitter(unhandledGap, seed(d))
-	default:
-		gap, ok := t.Retry.Next(retry.Failure{
-			Tries: int(d.Tries) + 1, Status: r.Status, Elapsed: now.Sub(d.Since), RetryAfter: r.RetryAfter, Seed: seed(d),
-		})
-		finish.State, finish.Delay = store.Waiting, gap
-		if !ok {
-			finish.State = store.Dead
-		}
-	}
-	return finish
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := err.Error()
-	// The cut may go through a character, and what others write is not always text.
-	return strings.ToValidUTF8(text[:min(len(text), maxErrorText)], "\uFFFD")
 }
 
 // report tells the observer and the operator how an attempt ended.

@@ -46,6 +46,8 @@ func (instant) Finish(_ context.Context, batch []store.Finish) ([]store.Finished
 	return answers, nil
 }
 
+func (instant) Now() time.Time { return time.Now().UTC() }
+
 func (instant) Close() error { return nil }
 
 // accepting measures Accept, with a number of destinations in force that the

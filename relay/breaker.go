@@ -11,8 +11,15 @@ import (
 
 const (
 	// breakerThreshold is how many attempts in a row must find a destination down
-	// before its breaker opens.
+	// before its breaker opens at once.
 	breakerThreshold = 10
+
+	// breakerFew and breakerSpan open the breaker of a destination that gets little:
+	// so many attempts in a row must have found it down, the last one so long after
+	// the first. A short stumble is too short for that, and one attempt alone says
+	// too little.
+	breakerFew  = 3
+	breakerSpan = 5 * time.Second
 
 	// probeEvery is how often a destination whose breaker is open is tried.
 	probeEvery = 5 * time.Second
@@ -21,11 +28,20 @@ const (
 // breaker keeps deliveries from a destination that is down: while it is open,
 // one attempt at a time probes the destination, and the time until it closes
 // costs no delivery an attempt.
+//
+// It opens when attempts in a row have found the destination down, none of them
+// up: breakerThreshold of them, however fast, or breakerFew over breakerSpan. An
+// attempt that finds nothing out changes nothing. It closes with the first
+// attempt that finds the destination up.
 type breaker struct {
+	// failures counts the attempts in a row that found the destination down, since
+	// is when the first of them ended.
 	failures int
-	open     bool
-	probing  bool
-	probeAt  time.Time
+	since    time.Time
+
+	open    bool
+	probing bool
+	probeAt time.Time
 }
 
 // allow returns how many of free slots may be used now.
@@ -40,6 +56,14 @@ func (b *breaker) allow(now time.Time, free int) int {
 	}
 }
 
+// retry lets the next probe go at once, whatever the one under way will find.
+func (b *breaker) retry(now time.Time) {
+	b.probing = false
+	if b.open {
+		b.probeAt = now
+	}
+}
+
 // ended takes in what an attempt found.
 func (b *breaker) ended(now time.Time, probe bool, found condition) {
 	if probe {
@@ -49,8 +73,12 @@ func (b *breaker) ended(now time.Time, probe bool, found condition) {
 	case up:
 		*b = breaker{}
 	case down:
+		if b.failures == 0 {
+			b.since = now
+		}
 		b.failures++
-		if probe || !b.open && b.failures >= breakerThreshold {
+		enough := b.failures >= breakerThreshold || b.failures >= breakerFew && now.Sub(b.since) >= breakerSpan
+		if probe || !b.open && enough {
 			b.open, b.probeAt = true, now.Add(probeEvery)
 		}
 	}

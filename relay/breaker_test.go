@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func TestP8_ADestinationThatIsDownIsProbedAndServedAtOnceWhenItIsBack(t *testing
 		}
 		r.upstream.set(nil)
 		settle(probeEvery)
-		if books, _ := r.Books(t.Context()); books["d"].Delivered != 100-breakerThreshold-12 {
+		if books, _ := r.Books(t.Context()); books["d"].Delivered != 100 {
 			t.Errorf("books are %+v after a probe has succeeded", books["d"])
 		}
 		for _, text := range []string{"destination is down: its deliveries wait, one of them probes it from time to time", "destination is back"} {
@@ -78,10 +79,10 @@ func TestAProbeThatFindsNothingOutLetsTheNextOneGo(t *testing.T) {
 	if got := b.do(event{kind: timerFired}); len(got) != 1 {
 		t.Fatalf("got %q when the time for a probe had come, want one attempt", got)
 	}
-	if got := b.do(event{kind: attemptEnded, destination: "a", probe: true, found: unknown}); len(got) != 1 {
+	if got := b.do(event{kind: attemptEnded, destination: "a", slot: slot{probe: true}, found: unknown}); len(got) != 1 {
 		t.Errorf("got %q after a probe without a finding, want the next one", got)
 	}
-	if got := b.do(event{kind: attemptEnded, destination: "a", probe: true, found: up}); len(got) == 0 {
+	if got := b.do(event{kind: attemptEnded, destination: "a", slot: slot{probe: true}, found: up}); len(got) == 0 {
 		t.Error("nothing is tried after a probe has succeeded")
 	}
 	if b.queues["a"].breaker.open {
@@ -104,4 +105,35 @@ func TestTheOperatorHearsOfEachDeadDelivery(t *testing.T) {
 			t.Errorf("%d of %d dead deliveries were told of", n, many)
 		}
 	})
+}
+
+func TestAProbeIsTakenFromWhatWaitsAndNoneThatBeginsToWaitIsMissed(t *testing.T) {
+	b := newBench(destination("a", 4))
+	wait := func() []string {
+		return b.do(event{kind: becameWaiting, destination: "a", at: b.now.Add(time.Hour)})
+	}
+	probe := func(want ...string) {
+		t.Helper()
+		b.now = b.now.Add(probeEvery)
+		if got := b.do(event{kind: timerFired}); !slices.Equal(got, want) {
+			t.Errorf("got %q when the time for a probe had come, want %q", got, want)
+		}
+	}
+	for range breakerThreshold {
+		b.do(event{kind: attemptEnded, destination: "a", found: down})
+	}
+	probe()
+	b.now = b.now.Add(-probeEvery)
+	if got := wait(); !slices.Equal(got, []string{"wake in 5s"}) {
+		t.Errorf("got %q for the first one that waits", got)
+	}
+	probe("hasten a 1", "wake in 59m55s")
+	wait() // before the answer that there was none
+	if got := b.do(event{kind: hastenEnded, destination: "a"}); !slices.Equal(got, []string{"wake in 5s"}) {
+		t.Errorf("got %q, want the next probe for what has begun to wait meanwhile", got)
+	}
+	probe("hasten a 1", "wake in 59m50s")
+	if got := b.do(event{kind: hastenEnded, destination: "a", count: 1}); !slices.Equal(got, []string{"claim a 256"}) {
+		t.Errorf("got %q when one is due", got)
+	}
 }

@@ -24,7 +24,7 @@ type dispatcher struct {
 	stopTimer func() bool
 	closed    bool
 
-	// claims counts the claims under way.
+	// claims counts the claims under way, and what makes waiting deliveries due.
 	claims sync.WaitGroup
 
 	// idle is closed when the scheduler drains and no attempt runs any more.
@@ -50,6 +50,8 @@ func (d *dispatcher) post(ev event) {
 			d.workers.run(a)
 		case startClaim:
 			go d.claim(a.target, a.limit)
+		case startHasten:
+			go d.hasten(a.target, a.limit)
 		case releaseJob:
 			a.job.hold.drop()
 			d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
@@ -78,7 +80,7 @@ func (d *dispatcher) decide(ev event, actions []action) []action {
 	}
 	for i := range actions {
 		switch actions[i].kind {
-		case startClaim:
+		case startClaim, startHasten:
 			d.claims.Add(1)
 		case setTimer:
 			if d.stopTimer != nil {
@@ -109,6 +111,9 @@ func (d *dispatcher) claim(t *target, limit int) {
 	claimed, err := d.session.store.Claim(ctx, store.ClaimRequest{Destination: t.ID, Limit: limit, Lease: leaseForever})
 	if err != nil {
 		d.session.storeError("claiming deliveries", err)
+	} else if !claimed.Next.IsZero() {
+		// By our own clock, since the store's may have been set differently.
+		claimed.Next = d.clock.Now().Add(claimed.Next.Sub(d.session.store.Now()))
 	}
 	d.post(event{kind: claimEnded, destination: t.ID, claimed: claimed, err: err})
 }

@@ -37,7 +37,10 @@
 //
 // The rule of the destination decides when a failed attempt is repeated; see
 // package retry. An attempt that the shutdown has cut off and one that met a
-// mistake in the configuration are not counted. A body that is not the one that
+// mistake in the configuration are not counted, nor is one that was made before
+// its time and found the destination down. A destination that is found down
+// several times in a row is only probed, every five seconds; when it is back, all
+// that waits for it is tried at once. A body that is not the one that
 // was accepted is never delivered. Deliveries to a destination that is not in
 // force wait in the store until it is again.
 //
@@ -47,10 +50,14 @@
 // # Bounds
 //
 // A destination runs at most MaxInFlight attempts at once and holds at most 1024
-// deliveries ready in memory; all others stay in the store. A destination that
-// is slow or down does not delay others. Bodies take memory from the Budget from
+// deliveries ready in memory; all others stay in the store. Retries take at most
+// half of its attempts at once. The engine runs at most 1024 attempts, of which
+// one destination gets at most half, and 8 for each destination in any case. A
+// destination that is slow or down does not delay others. Bodies take memory from the Budget from
 // the first byte read until the first attempts are made; if it gets scarce, those
-// of deliveries that wait are let go and read from the store later.
+// of deliveries that wait are let go and read from the store later. Reading them
+// back is bounded by MaxBuffer once more, of which one destination gets at most
+// half, but each may have one body in any case.
 //
 // # Failure of the store
 //

@@ -161,14 +161,18 @@ func (e *Engine) Detach(g *Generation) {
 
 // applyAll makes the budget and the session follow the generation in force.
 func (e *Engine) applyAll() {
-	limit := int64(DefaultMaxBuffer)
-	if n := len(e.generations); n > 0 && e.generations[n-1].MaxBuffer > 0 {
-		limit = e.generations[n-1].MaxBuffer
-	}
-	e.budget.SetLimit(limit)
+	e.budget.SetLimit(e.maxBuffer())
 	if s := e.current.Load(); s != nil {
 		e.apply(s)
 	}
+}
+
+// maxBuffer returns the memory for bodies of the generation in force.
+func (e *Engine) maxBuffer() int64 {
+	if n := len(e.generations); n > 0 && e.generations[n-1].MaxBuffer > 0 {
+		return e.generations[n-1].MaxBuffer
+	}
+	return DefaultMaxBuffer
 }
 
 // apply tells a session which targets are in force.
@@ -179,7 +183,7 @@ func (e *Engine) apply(s *session) {
 			targets = append(targets, newTarget(d, e.log))
 		}
 	}
-	s.dispatcher.post(event{kind: configured, targets: targets})
+	s.dispatcher.post(event{kind: configured, targets: targets, memory: e.maxBuffer()})
 }
 
 // inForce returns the generation in force, nil for none.

@@ -4,6 +4,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -47,6 +48,7 @@ type intercepted struct {
 	accept  hook[func(batch []store.Acceptance) error]
 	claim   hook[func(req store.ClaimRequest) error]
 	finish  hook[func(batch []store.Finish) error]
+	hasten  hook[func(limit int) error]
 	message hook[func(id store.MessageID) error]
 	changed hook[func(m *store.Message)]
 	closed  hook[func()]
@@ -77,6 +79,15 @@ func (s *intercepted) Finish(ctx context.Context, batch []store.Finish) ([]store
 		}
 	}
 	return s.Store.Finish(ctx, batch)
+}
+
+func (s *intercepted) Hasten(ctx context.Context, destination string, limit int) (int, error) {
+	if before := s.hasten.get(); before != nil {
+		if err := before(limit); err != nil {
+			return 0, err
+		}
+	}
+	return s.Store.Hasten(ctx, destination, limit)
 }
 
 func (s *intercepted) Message(ctx context.Context, id store.MessageID) (*store.Message, error) {
@@ -170,7 +181,7 @@ func refuses(context.Context, Attempt) Result {
 // hangs until it is cut off.
 func hangs(ctx context.Context, _ Attempt) Result {
 	<-ctx.Done()
-	if context.Cause(ctx) == context.DeadlineExceeded {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return Result{Outcome: store.TimedOut, Err: ctx.Err()}
 	}
 	return Result{Outcome: store.Aborted, Err: context.Cause(ctx)}

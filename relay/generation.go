@@ -22,6 +22,7 @@ type Generation struct {
 	// DedupeWindow is the longest dedupe window of any source.
 	DedupeWindow time.Duration
 
-	// MaxBuffer bounds the memory for bodies, in bytes.
+	// MaxBuffer bounds the memory for bodies, in bytes: once for those of messages
+	// that are new, and once for those that are read from the store to be sent.
 	MaxBuffer int64
 }

@@ -35,6 +35,8 @@ type job struct {
 	delivery store.Delivery
 	// hold is nil when the message must be read from the store.
 	hold *hold
-	// probe says that the attempt under way probes a destination that is down.
-	probe bool
+	// place is the job's number in the order in which its queue got them.
+	place uint64
+	// slot is what the attempt takes.
+	slot slot
 }

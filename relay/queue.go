@@ -5,6 +5,7 @@ package relay
 import (
 	"time"
 
+	"github.com/caddy-relay/caddy-relay/relay/retry"
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
@@ -16,25 +17,38 @@ const readyWindow = 1024
 type queue struct {
 	id string
 
-	// target is nil while no configuration in force has the destination.
+	// target is nil while no configuration in force has the destination. turn counts
+	// how often it has changed to another one.
 	target *target
+	turn   uint64
 
-	// ready holds leased deliveries that wait for a slot, oldest first from head.
-	ready []*job
-	head  int
+	// fresh and retries hold leased deliveries that wait for a slot: those that have
+	// not failed yet and those that have. came numbers them in the order of their
+	// coming.
+	fresh   fifo
+	retries fifo
+	came    uint64
 
 	// reserved counts places in the window promised to messages that are being
 	// committed.
 	reserved int
 
-	// running counts attempts.
-	running int
+	// running counts attempts, and retrying those among them that are retries.
+	running  int
+	retrying int
+
+	// loading is the memory for bodies that attempts under way read from the store.
+	loading int64
 
 	// breaker says whether the destination is down.
 	breaker breaker
 
-	// blocked says that the queue waits for one of the engine's own slots.
-	blocked bool
+	// rescue says what is done for the deliveries that wait for a retry.
+	rescue rescue
+
+	// forSlots and forMemory say that the queue stands in the line of that name.
+	forSlots  bool
+	forMemory bool
 
 	// claiming says that a claim is under way.
 	claiming bool
@@ -46,22 +60,43 @@ type queue struct {
 	dueAt time.Time
 }
 
-func (q *queue) waiting() int { return len(q.ready) - q.head }
+// waiting returns how many deliveries wait for a slot.
+func (q *queue) waiting() int { return q.fresh.len() + q.retries.len() }
 
-func (q *queue) push(j *job) { q.ready = append(q.ready, j) }
-
-func (q *queue) pop() *job {
-	j := q.ready[q.head]
-	q.ready[q.head] = nil
-	q.head++
-	if q.head == len(q.ready) {
-		q.ready, q.head = q.ready[:0], 0
-	} else if q.head >= readyWindow {
-		n := copy(q.ready, q.ready[q.head:])
-		clear(q.ready[n:])
-		q.ready, q.head = q.ready[:n], 0
+func (q *queue) push(j *job) {
+	q.came++
+	j.place = q.came
+	if j.slot.retry = j.delivery.Tries > 0; j.slot.retry {
+		q.retries.push(j)
+	} else {
+		q.fresh.push(j)
 	}
-	return j
+}
+
+// next returns where the job is that has the next slot, nil for none. What came
+// first goes first; but retries get at most half of the destination's slots, so
+// that what keeps failing does not keep fresh deliveries waiting.
+func (q *queue) next() *fifo {
+	again := q.retries.len() > 0 && q.retrying < (q.target.MaxInFlight+1)/2
+	fresh := q.fresh.len() > 0
+	switch {
+	case fresh && again && q.retries.first().place > q.fresh.first().place, fresh && !again:
+		return &q.fresh
+	case again:
+		return &q.retries
+	default:
+		return nil
+	}
+}
+
+// drop takes all jobs out and gives them back.
+func (q *queue) drop(actions []action) []action {
+	for _, f := range [...]*fifo{&q.fresh, &q.retries} {
+		for f.len() > 0 {
+			actions = append(actions, action{kind: releaseJob, job: f.pop()})
+		}
+	}
+	return actions
 }
 
 // room returns how many more deliveries the window takes.
@@ -89,18 +124,46 @@ func (q *queue) took(now time.Time, c store.Claimed) {
 		}
 		q.wake(next)
 	}
+	// The end of a lease that has no end is nothing that one waits for.
+	if c.More || !c.Next.IsZero() && c.Next.Before(now.Add(leaseForever/2)) {
+		q.rescue.waits = true
+	}
 }
 
-// found takes in what an attempt tells about the destination.
-func (q *queue) found(now time.Time, ev event, actions []action) []action {
-	wasOpen := q.breaker.open
-	q.breaker.ended(now, ev.probe, ev.found)
-	switch {
-	case q.target == nil || q.breaker.open == wasOpen:
-		return actions
-	case wasOpen:
-		return append(actions, action{kind: tellUp, target: q.target})
-	default:
-		return append(actions, action{kind: tellDown, target: q.target})
+// retarget puts another target in force, nil for none. The destination may have
+// been repaired by that, so if it is down it is probed at once.
+func (q *queue) retarget(now time.Time, t *target) {
+	if q.target == nil && t != nil {
+		q.stored = true
 	}
+	if q.target != nil && t != q.target {
+		q.turn++
+	}
+	q.target = t
+	q.breaker.retry(now)
+	q.rescue.notBefore = time.Time{}
+}
+
+// found takes in what an attempt tells about the destination: nothing, if it was
+// begun with a target that is not in force any more.
+func (q *queue) found(now time.Time, ev event, actions []action) []action {
+	if ev.slot.turn != q.turn {
+		return actions
+	}
+	wasOpen := q.breaker.open
+	q.breaker.ended(now, ev.slot.probe, ev.found)
+	if q.breaker.open != wasOpen {
+		q.rescue.turned(wasOpen)
+	}
+	if q.breaker.open {
+		q.rescue.putOff(now.Add(min(ev.later, retry.MaxRetryAfter)))
+	}
+	if q.breaker.open == wasOpen || q.target == nil {
+		return actions
+	}
+	kind := tellDown
+	if wasOpen {
+		kind = tellUp
+	}
+	return append(actions, action{kind: kind, target: q.target})
 }

@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// maxRunning bounds the attempts that run at once over all destinations.
-	maxRunning = 1024
-
 	// claimBatch is how many deliveries one claim asks for at most.
 	claimBatch = 256
 
@@ -32,10 +29,16 @@ type scheduler struct {
 	queues map[string]*queue
 	order  []*queue
 
-	// running counts attempts over all destinations; blocked lists the queues that
+	// running counts attempts over all destinations; forSlots lists the queues that
 	// wait for the bound on it, in the order of their turns.
-	running int
-	blocked []*queue
+	running  int
+	forSlots []*queue
+
+	// memory bounds the bodies that attempts under way read from the store, loading
+	// is what they take; forMemory lists the queues that wait for it.
+	memory    int64
+	loading   int64
+	forMemory []*queue
 
 	// wakeAt is when the scheduler next wants to be woken, armedAt the time of the
 	// timer that is set; zero for none.
@@ -46,7 +49,9 @@ type scheduler struct {
 	draining bool
 }
 
-func newScheduler() *scheduler { return &scheduler{queues: make(map[string]*queue)} }
+func newScheduler() *scheduler {
+	return &scheduler{queues: make(map[string]*queue), memory: DefaultMaxBuffer}
+}
 
 // event is something that happened.
 type event struct {
@@ -57,10 +62,16 @@ type event struct {
 	claimed     store.Claimed
 	err         error
 	at          time.Time
-	targets     []*target
-	// probe and found are set for attemptEnded.
-	probe bool
+	// targets and memory are set for configured.
+	targets []*target
+	memory  int64
+	// slot, found and later, what was asked for with Retry-After, are set for
+	// attemptEnded.
+	slot  slot
 	found condition
+	later time.Duration
+	// count is set for hastenEnded.
+	count int
 }
 
 type eventKind uint8
@@ -80,7 +91,9 @@ const (
 	becameWaiting
 	// timerFired: the timer that was set has fired.
 	timerFired
-	// configured: targets are in force, and no others.
+	// hastenEnded: count deliveries that waited are due now, or err.
+	hastenEnded
+	// configured: targets are in force, and no others, with memory for bodies.
 	configured
 	// drainBegan: nothing is to be started any more.
 	drainBegan
@@ -102,6 +115,9 @@ const (
 	startAttempt actionKind = iota + 1
 	// startClaim: claim up to limit deliveries for target, then report claimEnded.
 	startClaim
+	// startHasten: make up to limit waiting deliveries for target due, or with
+	// hastenBatch all of them, then report hastenEnded.
+	startHasten
 	// releaseJob: give the lease of job back.
 	releaseJob
 	// setTimer: report timerFired at at; it replaces the timer that was set.
@@ -116,6 +132,7 @@ const (
 func (s *scheduler) step(now time.Time, ev event, actions []action) []action {
 	switch ev.kind {
 	case configured:
+		s.memory = ev.memory
 		actions = s.configure(now, ev.targets, actions)
 	case drainBegan:
 		s.draining = true
@@ -146,6 +163,9 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 		q.stored = true
 	case becameWaiting:
 		q.wake(ev.at)
+		q.rescue.waits = true
+	case hastenEnded:
+		q.hastened(now, ev)
 	case claimEnded:
 		q.claiming = false
 		q.took(now, ev.claimed)
@@ -153,10 +173,8 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 			q.wake(now.Add(claimRetry))
 		}
 	case attemptEnded:
-		q.running--
-		s.running--
 		actions = q.found(now, ev, actions)
-		actions = s.unblock(now, actions)
+		actions = s.free(now, q, ev.slot, actions)
 	}
 	return s.pump(now, q, actions)
 }
@@ -193,11 +211,7 @@ func (s *scheduler) configure(now time.Time, targets []*target, actions []action
 		s.queue(t.ID)
 	}
 	for _, q := range s.order {
-		t := inForce[q.id]
-		if q.target == nil && t != nil {
-			q.stored = true
-		}
-		q.target = t
+		q.retarget(now, inForce[q.id])
 		actions = s.pump(now, q, actions)
 	}
 	return actions
@@ -209,19 +223,19 @@ func (s *scheduler) pump(now time.Time, q *queue, actions []action) []action {
 		q.dueAt, q.stored = time.Time{}, true
 	}
 	if s.draining || q.target == nil {
-		for q.waiting() > 0 {
-			actions = append(actions, action{kind: releaseJob, job: q.pop()})
-		}
-		return actions
+		return q.drop(actions)
 	}
 	actions = s.start(now, q, actions)
 	if q.stored && !q.claiming && q.room() >= claimBatch {
 		q.stored, q.claiming = false, true
 		actions = append(actions, action{kind: startClaim, target: q.target, limit: claimBatch})
 	}
+	if limit := q.begin(now); limit > 0 {
+		actions = append(actions, action{kind: startHasten, target: q.target, limit: limit})
+	}
 	s.wantWake(q.dueAt)
-	if q.breaker.open && q.waiting() > 0 && now.Before(q.breaker.probeAt) {
-		s.wantWake(q.breaker.probeAt)
+	if at := q.probeTime(); now.Before(at) {
+		s.wantWake(at)
 	}
 	return actions
 }
@@ -231,40 +245,6 @@ func (s *scheduler) wantWake(t time.Time) {
 	if !t.IsZero() && (s.wakeAt.IsZero() || t.Before(s.wakeAt)) {
 		s.wakeAt = t
 	}
-}
-
-// start starts attempts as far as the breaker and the slots of the destination
-// and of the engine go.
-func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
-	for q.waiting() > 0 && q.breaker.allow(now, q.target.MaxInFlight-q.running) > 0 {
-		if s.running >= maxRunning {
-			if !q.blocked {
-				q.blocked = true
-				s.blocked = append(s.blocked, q)
-			}
-			return actions
-		}
-		q.running++
-		s.running++
-		j := q.pop()
-		j.probe = q.breaker.open
-		q.breaker.probing = j.probe
-		actions = append(actions, action{kind: startAttempt, target: q.target, job: j})
-	}
-	return actions
-}
-
-// unblock gives a slot that has become free to the queue whose turn it is, and
-// passes it on where that queue has no use for it any more.
-func (s *scheduler) unblock(now time.Time, actions []action) []action {
-	for len(s.blocked) > 0 && s.running < maxRunning {
-		q := s.blocked[0]
-		s.blocked[0] = nil
-		s.blocked = s.blocked[1:]
-		q.blocked = false
-		actions = s.pump(now, q, actions)
-	}
-	return actions
 }
 
 // arm sets the timer when the scheduler wants to be woken before it would fire.

@@ -22,11 +22,15 @@ type bench struct {
 
 func newBench(targets ...*target) *bench {
 	b := &bench{scheduler: newScheduler(), now: time.Unix(1_700_000_000, 0)}
-	b.do(event{kind: configured, targets: targets})
+	b.configure(targets...)
 	for _, t := range targets {
 		b.do(event{kind: claimEnded, destination: t.ID})
 	}
 	return b
+}
+
+func (b *bench) configure(targets ...*target) []string {
+	return b.do(event{kind: configured, targets: targets, memory: DefaultMaxBuffer})
 }
 
 // do takes one step and returns its actions as text.
@@ -47,6 +51,12 @@ func (a action) text(now time.Time) string {
 		return fmt.Sprintf("claim %s %d", a.target.ID, a.limit)
 	case releaseJob:
 		return fmt.Sprintf("release %s/%d", a.job.delivery.ID, a.job.delivery.Epoch)
+	case startHasten:
+		return fmt.Sprintf("hasten %s %d", a.target.ID, a.limit)
+	case tellDown:
+		return "down " + a.target.ID
+	case tellUp:
+		return "up " + a.target.ID
 	default:
 		return fmt.Sprintf("wake in %v", a.at.Sub(now))
 	}
@@ -58,7 +68,7 @@ func destination(id string, slots int) *target {
 
 // numbered returns the n-th job of a destination.
 func numbered(n int) *job {
-	return &job{delivery: store.Delivery{ID: store.DeliveryID{N: uint32(n)}}}
+	return &job{delivery: store.Delivery{ID: store.DeliveryID{N: uint32(n)}, BodySize: 1}}
 }
 
 // fill hands jobs over, as far as there is room.
@@ -72,11 +82,11 @@ func (b *bench) fill(id string, n int) (handed int) {
 
 func TestANewDestinationIsClaimedFor(t *testing.T) {
 	b := &bench{scheduler: newScheduler(), now: time.Unix(0, 0)}
-	got := b.do(event{kind: configured, targets: []*target{destination("b", 1), destination("a", 1)}})
+	got := b.configure(destination("b", 1), destination("a", 1))
 	if want := []string{"claim b 256", "claim a 256"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if again := b.do(event{kind: configured, targets: []*target{destination("a", 1)}}); len(again) > 0 {
+	if again := b.configure(destination("a", 1)); len(again) > 0 {
 		t.Errorf("a destination that stays is claimed for again: %q", again)
 	}
 }
@@ -87,11 +97,11 @@ func TestMaxInFlightBoundsADestination(t *testing.T) {
 	if b.running != 3 {
 		t.Errorf("%d attempts run, want 3", b.running)
 	}
-	b.do(event{kind: configured, targets: []*target{destination("a", 1)}})
+	b.configure(destination("a", 1))
 	if got := b.do(event{kind: attemptEnded, destination: "a"}); len(got) > 0 {
 		t.Errorf("%q although more than the new bound still run", got)
 	}
-	got := b.do(event{kind: configured, targets: []*target{destination("a", 5)}})
+	got := b.configure(destination("a", 5))
 	if len(got) != 3 {
 		t.Errorf("%q after the bound was raised from 2 running to 5", got)
 	}
@@ -202,19 +212,20 @@ func TestTheTimerFollowsTheEarliestDelivery(t *testing.T) {
 }
 
 func TestTheEnginesSlotsGoRound(t *testing.T) {
-	targets := []*target{destination("hog", 2*maxRunning), destination("b", 4), destination("c", 4)}
-	b := newBench(targets...)
-	b.fill("hog", maxRunning)
-	b.fill("hog", 100)
-	b.fill("b", 3)
-	b.fill("c", 3)
+	b := newBench(destination("a", maxRunning), destination("b", maxRunning), destination("c", maxRunning))
+	b.fill("a", 500)
+	b.fill("b", 500)
+	b.fill("c", maxRunning-1000)
+	for _, id := range []string{"a", "b", "c"} {
+		b.fill(id, 3)
+	}
 	var turns []string
 	for range 6 {
-		for _, a := range b.do(event{kind: attemptEnded, destination: "hog"}) {
-			turns = append(turns, a[4:7])
+		for _, a := range b.do(event{kind: attemptEnded, destination: "a"}) {
+			turns = append(turns, a[4:5])
 		}
 	}
-	if want := []string{"hog", "b m", "c m", "hog", "b m", "c m"}; !slices.Equal(turns, want) {
+	if want := []string{"a", "b", "c", "a", "b", "c"}; !slices.Equal(turns, want) {
 		t.Errorf("the slots went to %q, want %q", turns, want)
 	}
 	if b.running != maxRunning {
@@ -225,13 +236,18 @@ func TestTheEnginesSlotsGoRound(t *testing.T) {
 // A queue that waited for a slot and then lost its jobs used to swallow the slot
 // that it was given.
 func TestASlotIsPassedOnByAQueueThatDoesNotNeedItAnyMore(t *testing.T) {
-	hog, gone, last := destination("hog", maxRunning), destination("gone", 4), destination("last", 4)
-	b := newBench(hog, gone, last)
-	b.fill("hog", maxRunning)
-	b.fill("gone", 1)
-	b.fill("last", 1)
-	b.do(event{kind: configured, targets: []*target{hog, last}})
-	got := b.do(event{kind: attemptEnded, destination: "hog"})
+	one, two := destination("one", maxRunning), destination("two", maxRunning)
+	gone, last := destination("gone", maxRunning), destination("last", maxRunning)
+	b := newBench(one, two, gone, last)
+	b.fill("one", slotsMost)
+	b.fill("two", slotsMost)
+	b.fill("gone", slotShare+1)
+	b.fill("last", slotShare+1)
+	b.configure(one, two, last)
+	var got []string
+	for range 2*slotShare + 1 {
+		got = append(got, b.do(event{kind: attemptEnded, destination: "one"})...)
+	}
 	if len(got) != 1 || got[0][:8] != "try last" {
 		t.Errorf("got %q, want an attempt for last", got)
 	}
@@ -244,8 +260,10 @@ func TestDrainingStartsNothingAndGivesLeasesBack(t *testing.T) {
 		t.Errorf("got %q, want two releases", got)
 	}
 	for _, ev := range []event{
-		{kind: attemptEnded, destination: "a"}, {kind: becameStored, destination: "a"},
-		{kind: becameWaiting, destination: "a", at: b.now}, {kind: timerFired},
+		{kind: attemptEnded, destination: "a"},
+		{kind: becameStored, destination: "a"},
+		{kind: becameWaiting, destination: "a", at: b.now},
+		{kind: timerFired},
 	} {
 		if got := b.do(ev); len(got) > 0 {
 			t.Errorf("event %d: got %q while draining", ev.kind, got)
@@ -264,14 +282,14 @@ func TestADestinationThatGoesGivesItsLeasesBackAndIsClaimedForWhenItReturns(t *t
 	a := destination("a", 1)
 	b := newBench(a)
 	b.fill("a", 3)
-	if got := b.do(event{kind: configured}); len(got) != 2 {
+	if got := b.configure(); len(got) != 2 {
 		t.Errorf("got %q, want two releases", got)
 	}
 	if b.reserve("a") {
 		t.Error("a place was promised for a destination that has gone")
 	}
 	b.do(event{kind: attemptEnded, destination: "a"})
-	if got := b.do(event{kind: configured, targets: []*target{a}}); !slices.Equal(got, []string{"claim a 256"}) {
+	if got := b.configure(a); !slices.Equal(got, []string{"claim a 256"}) {
 		t.Errorf("got %q when it returned", got)
 	}
 }

@@ -83,6 +83,18 @@ func (s *session) failure() error {
 	}
 }
 
+// over reports whether the session has failed or begun to end.
+func (s *session) over() bool {
+	select {
+	case <-s.failed:
+		return true
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // pause waits and reports whether the session still goes on after that.
 func (s *session) pause(d time.Duration) bool {
 	over := make(chan struct{})

@@ -4,10 +4,12 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -135,8 +137,12 @@ func (sc *scan) advance() error {
 		if sc.next != nil && sc.next.ID == id {
 			return nil
 		}
-		sc.queue.from = append([]byte(nil), sc.due.Key()...)
 		d, err := sc.row(id, parseDue(sc.due.Key()))
+		if err = explainRead(err); errors.Is(err, store.ErrCorrupt) {
+			sc.s.lose(id, sc.queue.destination, err)
+			continue
+		}
+		sc.queue.from = append([]byte(nil), sc.due.Key()...)
 		sc.next = d
 		return err
 	}
@@ -146,6 +152,18 @@ func (sc *scan) advance() error {
 	}
 	sc.queue.from = sc.end
 	return nil
+}
+
+// lose gives up on a delivery that can not be read. The books count it as open,
+// as it has not been delivered; those behind it go on.
+func (s *Store) lose(id store.DeliveryID, destination string, err error) {
+	if s.lost[id] {
+		return
+	}
+	s.lost[id] = true
+	s.logger.Error("a delivery can not be read, and is not delivered; the books count it as open: "+
+		"replay its message to the destination",
+		zap.Stringer("delivery", id), zap.String("destination", destination), zap.Error(err))
 }
 
 // row reads the delivery that a due key speaks of.

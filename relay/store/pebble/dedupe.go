@@ -20,9 +20,20 @@ func (t *txn) origin(key store.DedupeKey) (origin, bool, error) {
 	if o, ok := t.keys[key]; ok {
 		return o, true, nil
 	}
-	if len(t.s.buckets) == 0 {
-		return origin{}, false, nil
+	for _, bucket := range slices.Backward(t.s.buckets) {
+		if !t.s.filters.mayHave(bucket, key) {
+			continue
+		}
+		o, ok, err := t.lookUp(bucket, key)
+		if ok || err != nil {
+			return o, ok, err
+		}
 	}
+	return origin{}, false, nil
+}
+
+// lookUp looks for a dedupe key in one bucket.
+func (t *txn) lookUp(bucket uint32, key store.DedupeKey) (origin, bool, error) {
 	if t.dedupe == nil {
 		it, err := t.s.db.NewIter(&pebble.IterOptions{
 			LowerBound:   []byte{spaceDedupe},
@@ -35,14 +46,12 @@ func (t *txn) origin(key store.DedupeKey) (origin, bool, error) {
 		}
 		t.dedupe = it
 	}
-	for _, bucket := range slices.Backward(t.s.buckets) {
-		t.scratch = appendDedupeKey(t.scratch[:0], bucket, key)
-		if t.dedupe.SeekPrefixGE(t.scratch) {
-			o, err := decodeOrigin(t.dedupe.Value())
-			return o, err == nil, err
-		}
+	t.scratch = appendDedupeKey(t.scratch[:0], bucket, key)
+	if !t.dedupe.SeekPrefixGE(t.scratch) {
+		return origin{}, false, t.dedupe.Error()
 	}
-	return origin{}, false, t.dedupe.Error()
+	o, err := decodeOrigin(t.dedupe.Value())
+	return o, err == nil, err
 }
 
 // remember writes a dedupe key. An older one of the same name in another bucket
@@ -58,6 +67,9 @@ func (t *txn) remember(key store.DedupeKey, o origin) {
 	bucket := bucketOf(o.acceptedAt)
 	t.keys[key] = o
 	t.buckets[bucket] = true
+	_, known := slices.BinarySearch(t.s.buckets, bucket)
+	// A key too many does no harm if this is not applied.
+	t.s.filters.add(bucket, known, key)
 	op := t.batch.SetDeferred(dedupeKey, originLen)
 	appendDedupeKey(op.Key[:0], bucket, key)
 	o.append(op.Value[:0])
@@ -81,6 +93,7 @@ func (s *Store) loadBuckets() error {
 	for valid := it.First(); valid; {
 		bucket := binary.BigEndian.Uint32(it.Key()[1:])
 		s.buckets = append(s.buckets, bucket)
+		s.filters.buckets[bucket] = &keyFilter{partial: true}
 		valid = it.SeekGE(after(appendBucket(nil, bucket)))
 	}
 	return it.Error()

@@ -166,6 +166,7 @@ func checkFailed(t *testing.T, s store.Store) {
 	within(t, "using a failed store", func() {
 		_, errs["duplicate"] = accept(s, message(0))
 		_, errs["Claim"] = s.Claim(ctx, store.ClaimRequest{Destination: "d", Limit: 1, Lease: time.Minute})
+		_, errs["Hasten"] = s.Hasten(ctx, "d", 1)
 		_, errs["Extend"] = s.Extend(ctx, nil, time.Minute)
 		_, errs["Finish"] = s.Finish(ctx, nil)
 		_, errs["Redrive"] = s.Redrive(ctx, id)

@@ -40,13 +40,16 @@ type fence struct {
 	closing atomic.Bool // nobody waits for space any more
 	severed atomic.Bool
 	busy    atomic.Int64 // calls that are changing the disk now
+	private bool         // files have modes, and are made for their owner alone
 	fail    func(error)
 
 	mu   sync.Mutex
 	lock io.Closer
 }
 
-func newFence(fs vfs.FS, fail func(error)) *fence { return &fence{FS: fs, fail: fail} }
+func newFence(fs vfs.FS, fail func(error)) *fence {
+	return &fence{FS: fs, private: hasModes(fs), fail: fail}
+}
 
 // Unwrap returns the file system behind the fence.
 func (f *fence) Unwrap() vfs.FS { return f.FS }
@@ -87,17 +90,23 @@ func park() { select {} }
 
 // Create creates a file.
 func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open("creating", name, func() (vfs.File, error) { return f.FS.Create(name, category) })
+	return f.open("creating", name, func() (vfs.File, error) {
+		return f.made(name)(f.FS.Create(name, category))
+	})
 }
 
 // OpenReadWrite opens a file for writing.
 func (f *fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return f.open("opening", name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, category, opts...) })
+	return f.open("opening", name, func() (vfs.File, error) {
+		return f.made(name)(f.FS.OpenReadWrite(name, category, opts...))
+	})
 }
 
 // ReuseForWrite renames a file and opens it for writing.
 func (f *fence) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open("reusing", to, func() (vfs.File, error) { return f.FS.ReuseForWrite(from, to, category) })
+	return f.open("reusing", to, func() (vfs.File, error) {
+		return f.made(to)(f.FS.ReuseForWrite(from, to, category))
+	})
 }
 
 // OpenDir opens a directory, to sync it.
@@ -141,6 +150,10 @@ func (f *fence) Remove(name string) error {
 func (f *fence) Lock(name string) (io.Closer, error) {
 	lock, err := f.FS.Lock(name)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.makePrivate(name); err != nil {
+		_ = lock.Close()
 		return nil, err
 	}
 	f.mu.Lock()

@@ -52,7 +52,7 @@ func (t *txn) hasten(destination string, limit int) (n int, err error) {
 			continue
 		}
 		c, err := t.load(id)
-		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+		if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
 			continue
 		}
 		if err != nil {

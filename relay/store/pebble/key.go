@@ -98,6 +98,11 @@ func unsortable(v uint64) time.Time { return time.UnixMicro(int64(v ^ 1<<63)).UT
 // bucketOf returns the bucket of the dedupe keys accepted at t.
 func bucketOf(t time.Time) uint32 { return uint32(max(0, t.Unix()/int64(bucketLen/time.Second))) }
 
+// bucketTime returns when a bucket begins.
+func bucketTime(bucket uint32) time.Time {
+	return time.Unix(int64(bucket)*int64(bucketLen/time.Second), 0)
+}
+
 func appendBucket(b []byte, bucket uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, spaceDedupe), bucket)
 }

@@ -41,6 +41,7 @@ func compareClaims(a, b *store.Delivery) int {
 // queue is what is known of the open deliveries of a destination without a look
 // at the disk.
 type queue struct {
+	destination string
 	// heap holds the kept ones, first to be claimed first.
 	heap []*kept
 	// from is a due key: all open deliveries with a smaller one are kept. Below
@@ -51,7 +52,7 @@ type queue struct {
 func (s *Store) queue(destination string) *queue {
 	q, ok := s.queues[destination]
 	if !ok {
-		q = &queue{from: appendDuePrefix(nil, destination)}
+		q = &queue{destination: destination, from: appendDuePrefix(nil, destination)}
 		s.queues[destination] = q
 	}
 	return q

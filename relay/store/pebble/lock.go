@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -24,10 +25,29 @@ const holderFile = "holder"
 // lockPause is the time between two tries to get the lock.
 const lockPause = 50 * time.Millisecond
 
-// makeDir makes the directory of a store, for its owner alone.
-func makeDir(dir string, fence *fence) error {
-	if err := fence.MkdirAll(dir, 0o700); err != nil {
+// makeDir makes the directory of a store, for its owner alone. One that exists
+// and is open to others is closed to them.
+func makeDir(dir string, fence *fence, logger *zap.Logger) error {
+	if err := fence.MkdirAll(dir, dirMode); err != nil {
 		return explain(dir, err)
+	}
+	if !fence.private {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return explain(dir, err)
+	}
+	if info.Mode().Perm()&^dirMode == 0 {
+		return nil
+	}
+	err = errors.New("it belongs to another user, or is shared by many")
+	if owned(info) && info.Mode()&os.ModeSticky == 0 {
+		err = os.Chmod(dir, dirMode)
+	}
+	if err != nil {
+		logger.Warn("others than the owner may enter the store's directory; give it the mode 0700",
+			zap.String("path", dir), zap.Stringer("mode", info.Mode().Perm()), zap.Error(err))
 	}
 	return nil
 }
@@ -45,7 +65,8 @@ func explain(dir string, err error) error {
 }
 
 // lockDir locks the directory, and waits for a while if another has it.
-func lockDir(dir string, f *fence, wait time.Duration, now time.Time) (*pebble.Lock, error) {
+func lockDir(dir string, f *fence, wait time.Duration, now time.Time, logger *zap.Logger) (*pebble.Lock, error) {
+	waiting := false
 	for deadline := time.Now().Add(wait); ; time.Sleep(lockPause) {
 		lock, err := pebble.LockDirectory(dir, f)
 		if err == nil {
@@ -60,19 +81,25 @@ func lockDir(dir string, f *fence, wait time.Duration, now time.Time) (*pebble.L
 				"use 'caddy reload' to change its configuration, or give this one its own path (%v)",
 				store.ErrLocked, dir, readHolder(dir, f), err)
 		}
+		if !waiting {
+			waiting = true
+			logger.Warn(fmt.Sprintf("store is held by %s; waiting up to %s", readHolder(dir, f), wait), zap.String("path", dir))
+		}
 	}
 }
 
 // writeHolder writes down who has the lock. Nothing depends on it, so that it
 // could not be written is no error.
 func writeHolder(dir string, f *fence, now time.Time) {
-	file, err := f.FS.Create(f.PathJoin(dir, holderFile), vfs.WriteCategoryUnspecified)
+	name := f.PathJoin(dir, holderFile)
+	file, err := f.FS.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return
 	}
 	host, _ := os.Hostname()
 	_, _ = fmt.Fprintf(file, "process %d on %s since %s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339))
 	_ = file.Close()
+	_ = f.makePrivate(name)
 }
 
 func readHolder(dir string, f *fence) string {

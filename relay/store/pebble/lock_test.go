@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 	"github.com/caddy-relay/caddy-relay/relay/store/pebble"
@@ -87,28 +89,20 @@ func TestOtherProcessIsWaitedFor(t *testing.T) {
 	if n, err := out.Read(line); string(line[:n]) != "open\n" {
 		t.Fatalf("holder: %q, %v", line[:n], err)
 	}
-	_, err = pebble.Open(dir, pebble.Options{LockWait: 60 * time.Millisecond})
+	core, logs := observer.New(zap.WarnLevel)
+	_, err = pebble.Open(dir, pebble.Options{LockWait: 120 * time.Millisecond, Logger: zap.New(core)})
 	checkLocked(t, err, dir, cmd.Process.Pid)
+	if !strings.HasPrefix(err.Error(), store.ErrLocked.Error()) {
+		t.Errorf("error %q says twice that a store is opened", err)
+	}
+	says := fmt.Sprintf("store is held by process %d on ", cmd.Process.Pid)
+	if all := logs.All(); len(all) != 1 || !strings.HasPrefix(all[0].Message, says) || !strings.HasSuffix(all[0].Message, "; waiting up to 120ms") {
+		t.Errorf("waiting logged %+v", all)
+	}
 	go func() { _ = in.Close() }()
 	s := open(t, dir, pebble.Options{LockWait: patience})
 	if err := errors.Join(s.Close(), cmd.Wait()); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestDirectoryIsForItsOwnerAlone(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no permission bits")
-	}
-	dir := filepath.Join(t.TempDir(), "a", "b")
-	s := open(t, dir, pebble.Options{})
-	defer s.Close()
-	info, err := os.Stat(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if mode := info.Mode().Perm(); mode != 0o700 {
-		t.Errorf("directory has mode %v", mode)
 	}
 }
 

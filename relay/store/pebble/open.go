@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -62,16 +63,10 @@ func (o Options) withDefaults() Options {
 
 // Open opens the store in a directory, which is made if it does not exist. It
 // returns an error that wraps ErrLocked where another process has it open, and
-// ErrFormat where another version has written it.
+// ErrFormat where another version has written it. The caller says that it was
+// opening a store.
 func Open(dir string, opts Options) (*Store, error) {
-	s, err := open(dir, opts.withDefaults())
-	if err != nil {
-		return nil, fmt.Errorf("opening store: %w", err)
-	}
-	return s, nil
-}
-
-func open(dir string, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
 	if opts.FS == vfs.Default {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -89,14 +84,16 @@ func open(dir string, opts Options) (*Store, error) {
 		books:   make(map[string]*store.Books),
 		queues:  make(map[string]*queue),
 		kept:    make(map[store.DeliveryID]*kept),
+		lost:    make(map[store.DeliveryID]bool),
+		filters: newKeyFilters(filterRoom),
 		reclaim: make(chan stretch, 1),
 	}
 	s.ops.idle = make(chan struct{})
 	s.fence = newFence(opts.FS, s.failure.fail)
-	if err := makeDir(dir, s.fence); err != nil {
+	if err := makeDir(dir, s.fence, s.logger); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir, s.fence, opts.LockWait, s.now())
+	lock, err := lockDir(dir, s.fence, opts.LockWait, s.now(), s.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +117,8 @@ func (s *Store) startBackground() {
 	s.sample()
 	s.background.Go(func() { s.sampleSpace(ctx) })
 	s.background.Go(func() { s.reclaimSpace(ctx) })
+	buckets := slices.Clone(s.buckets)
+	s.background.Go(func() { s.fillFilters(ctx, buckets) })
 }
 
 // openDB opens Pebble. An error that it holds to be fatal leaves its goroutine
@@ -230,7 +229,11 @@ func (s *Store) load() error {
 	if err := s.commit(b).wait(); err != nil {
 		return err
 	}
-	return firstError(s.loadBooks(), s.loadBuckets(), s.loadNewest())
+	if err := firstError(s.loadBooks(), s.loadBuckets(), s.loadNewest()); err != nil {
+		return err
+	}
+	s.loadAge()
+	return nil
 }
 
 // number reads a number of the store's own.

@@ -144,6 +144,9 @@ func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
 			return err
 		}
 		for _, c := range all {
+			if c.lost {
+				continue
+			}
 			b := t.book(c.Destination)
 			*counter(b, c.State)--
 			b.Deleted++

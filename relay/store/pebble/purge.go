@@ -73,11 +73,11 @@ func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purge
 func (t *txn) expire(window time.Duration) error {
 	for window > 0 && len(t.s.buckets) > 0 {
 		bucket := t.s.buckets[0]
-		last := time.Unix(0, 0).Add(time.Duration(bucket+1) * bucketLen)
-		if t.now.Before(last.Add(window)) {
+		if !t.s.age.outlived(bucketTime(bucket), bucketLen+window, t.now) {
 			return nil
 		}
 		t.s.buckets = t.s.buckets[1:]
+		t.s.filters.drop(bucket)
 		if err := t.batch.DeleteRange(appendBucket(nil, bucket), after(appendBucket(nil, bucket)), nil); err != nil {
 			return err
 		}
@@ -176,8 +176,9 @@ func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int)
 	for valid = true; valid && [16]byte(it.Key()[1:1+idLen]) == [16]byte(id); valid = it.Next() {
 		rows++
 		d, err := decodeDelivery(parseDelivery(it.Key()), it.Value())
-		if err != nil {
-			return true, rows, valid, err
+		if err != nil { // it is not known to have ended
+			stays = true
+			continue
 		}
 		switch {
 		case d.State.Open():
@@ -191,7 +192,7 @@ func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int)
 			}
 		}
 	}
-	if keep <= 0 || t.now.Before(ended.Add(keep)) {
+	if keep <= 0 || !t.s.age.outlived(ended, keep, t.now) {
 		stays = true
 	}
 	return stays, rows, valid, it.Error()

@@ -153,7 +153,7 @@ func TestFormatOfAnotherVersionIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Open("store", Options{FS: fs, LockWait: -1})
-	want := fmt.Sprintf("opening store: %v: store has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
+	want := fmt.Sprintf("%v: store has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
 		store.ErrFormat, format+1, format)
 	if !errors.Is(err, store.ErrFormat) || err.Error() != want {
 		t.Errorf("Open: %v", err)

@@ -42,9 +42,12 @@ type Store struct {
 	books   map[string]*store.Books
 	queues  map[string]*queue
 	kept    map[store.DeliveryID]*kept
-	buckets []uint32        // dedupe buckets that have keys, oldest first
-	newest  store.MessageID // no message has a larger id
-	epoch   uint64          // no lease of an earlier process has a larger one
+	lost    map[store.DeliveryID]bool // can not be read
+	buckets []uint32                  // dedupe buckets that have keys, oldest first
+	filters *keyFilters               // of the buckets
+	newest  store.MessageID           // no message has a larger id
+	epoch   uint64                    // no lease of an earlier process has a larger one
+	age     age
 
 	space struct{ free, used atomic.Uint64 }
 

@@ -37,6 +37,7 @@ type change struct {
 	kept  bool           // it was in memory before
 	dirty bool           // it has to be written
 	gone  bool           // it is deleted with its message
+	lost  bool           // it can not be read, and nothing but its id is known
 }
 
 // begin starts a transaction. The caller has the writer's place.
@@ -114,7 +115,11 @@ func (t *txn) deliveries(id store.MessageID) ([]*change, error) {
 		}
 		c, ok := t.byID[did]
 		if !ok {
-			if c, err = t.decode(did, it.Value()); err != nil {
+			c, err = t.decode(did, it.Value())
+			if errors.Is(err, store.ErrCorrupt) { // it is not known to have ended
+				c, err = &change{Delivery: store.Delivery{ID: did, State: store.Pending}, lost: true}, nil
+			}
+			if err != nil {
 				return nil, err
 			}
 		}

@@ -26,9 +26,10 @@ func checkAcceptPending(x *fixture) {
 	now := x.clock.Now()
 	answer := x.accept(a)
 	id := a.Message.ID
+	size := int64(len(a.Message.Request.Body))
 	want := []store.Delivery{
-		{ID: store.DeliveryID{Message: id, N: 1}, Destination: "a", State: store.Pending, DueAt: now, CreatedAt: now, Since: now},
-		{ID: store.DeliveryID{Message: id, N: 2}, Destination: "b", State: store.Pending, DueAt: now, CreatedAt: now, Since: now, OrderKey: "customer-7"},
+		{ID: store.DeliveryID{Message: id, N: 1}, Destination: "a", State: store.Pending, DueAt: now, CreatedAt: now, Since: now, BodySize: size},
+		{ID: store.DeliveryID{Message: id, N: 2}, Destination: "b", State: store.Pending, DueAt: now, CreatedAt: now, Since: now, BodySize: size, OrderKey: "customer-7"},
 	}
 	same(x, "answer", plainAccepted(answer), store.Accepted{Verdict: store.Fresh, Message: id, AcceptedAt: now, Deliveries: want})
 
@@ -50,7 +51,7 @@ func checkAcceptLeased(x *fixture) {
 	now := x.clock.Now()
 	want := store.Delivery{
 		ID: store.DeliveryID{Message: a.Message.ID, N: 1}, Destination: "a", State: store.Leased,
-		DueAt: now, CreatedAt: now, Since: now, Epoch: 1, LeaseUntil: now.Add(lease),
+		DueAt: now, CreatedAt: now, Since: now, BodySize: int64(len(a.Message.Request.Body)), Epoch: 1, LeaseUntil: now.Add(lease),
 	}
 	answer := x.accept(a)
 	if len(answer.Deliveries) != 1 {

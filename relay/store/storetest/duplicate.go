@@ -94,6 +94,7 @@ func checkDuplicateRedelivered(x *fixture) {
 		want[i].State = store.Pending
 		want[i].DueAt, want[i].CreatedAt, want[i].Since = now, now, now
 		want[i].Generation = 1
+		want[i].BodySize = int64(len(x.read(o.Message).Request.Body))
 	}
 	same(x, "answered deliveries", plainDeliveries(answer.Deliveries), want)
 	same(x, "stored deliveries", plainDeliveries(x.deliveries(o.Message)[2:]), want)

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
 var lifecycleChecks = []check{
 	{"is_healthy_while_open", checkHealthy},
+	{"tells_its_time", checkNow},
 	{"answers_nothing_after_close", checkClosed},
 	{"can_be_closed_twice", checkClosedTwice},
 	{"can_be_closed_while_in_use", checkClosedInUse},
@@ -26,12 +28,24 @@ func checkHealthy(x *fixture) {
 	same(x, "error", x.store.Health().Err, nil)
 }
 
+func checkNow(x *fixture) {
+	same(x, "time", x.store.Now(), x.clock.Now())
+	x.clock.advance(time.Hour)
+	same(x, "time an hour later", x.store.Now(), x.clock.Now())
+	same(x, "time of a delivery", x.pending("a").CreatedAt, x.store.Now())
+	if err := x.store.Close(); err != nil {
+		x.Fatalf("Close: %v", err)
+	}
+	same(x, "time after Close", x.store.Now(), x.clock.Now())
+}
+
 // operations calls every method of a store that can fail.
 func operations(ctx context.Context, s store.Store, x *fixture) map[string]error {
 	d := store.DeliveryID{Message: x.ids.next(), N: 1}
 	failed := make(map[string]error)
 	_, failed["Accept"] = s.Accept(ctx, []store.Acceptance{x.acceptance("a")})
 	_, failed["Claim"] = s.Claim(ctx, store.ClaimRequest{Destination: "a", Limit: 1, Lease: lease})
+	_, failed["Hasten"] = s.Hasten(ctx, "a", 1)
 	_, failed["Extend"] = s.Extend(ctx, []store.Lease{{Delivery: d, Epoch: 1}}, lease)
 	_, failed["Finish"] = s.Finish(ctx, []store.Finish{{Lease: store.Lease{Delivery: d, Epoch: 1}, State: store.Delivered}})
 	_, failed["Redrive"] = s.Redrive(ctx, d)

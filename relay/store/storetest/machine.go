@@ -82,6 +82,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"Accept":         m.accept,
 		"AcceptMore":     m.accept,
 		"Claim":          m.claim,
+		"Hasten":         m.hasten,
 		"ClaimMore":      m.claim,
 		"Extend":         m.extend,
 		"Finish":         m.finish,
@@ -131,6 +132,7 @@ func (m *machine) restart(r *rapid.T) {
 	if longestLease > m.budget {
 		r.Skip("the clock has moved far enough")
 	}
+	m.sign(r)
 	m.tested = m.reopen()
 	m.leases = nil
 	m.clock.advance(longestLease)
@@ -138,6 +140,17 @@ func (m *machine) restart(r *rapid.T) {
 	for _, destination := range machineDestinations {
 		m.claimAll(r, destination)
 	}
+}
+
+// sign accepts a message, so that the store has seen what time it is: it may let
+// things stay by the time that has passed since then unseen.
+func (m *machine) sign(r *rapid.T) {
+	a := store.Acceptance{Message: m.ids.message("clock"), Window: window}
+	m.messages = append(m.messages, a.Message.ID)
+	want, failed := m.model.Accept(m.ctx, []store.Acceptance{a})
+	got, err := m.tested.Accept(m.ctx, []store.Acceptance{a})
+	sameError(r, err, failed)
+	m.compareAccepted(r, got, want)
 }
 
 // remember keeps the leases of deliveries that both stores have just leased.

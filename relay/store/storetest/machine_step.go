@@ -121,6 +121,15 @@ func (m *machine) extend(r *rapid.T) {
 	same(r, "lost leases", leaseIDs(gotLost), leaseIDs(lost))
 }
 
+func (m *machine) hasten(r *rapid.T) {
+	destination := rapid.SampledFrom(machineDestinations).Draw(r, "destination")
+	limit := rapid.IntRange(0, 3).Draw(r, "limit")
+	want, failed := m.model.Hasten(m.ctx, destination, limit)
+	got, err := m.tested.Hasten(m.ctx, destination, limit)
+	sameError(r, err, failed)
+	same(r, "hastened", got, want)
+}
+
 func leaseIDs(leases []store.Lease) []store.DeliveryID {
 	var ids []store.DeliveryID
 	for _, l := range leases {

@@ -79,7 +79,7 @@ func checkReplay(x *fixture) {
 	now := x.clock.Now()
 	want := store.Delivery{
 		ID: store.DeliveryID{Message: first.ID.Message, N: 3}, Destination: "a", State: store.Pending,
-		DueAt: now, CreatedAt: now, Since: now, Generation: 1, ReplayOf: 1,
+		DueAt: now, CreatedAt: now, Since: now, BodySize: int64(len(a.Message.Request.Body)), Generation: 1, ReplayOf: 1,
 	}
 	sameDelivery(x, "answered delivery", x.replay(first.ID.Message, "a"), want)
 	sameDelivery(x, "stored delivery", x.delivery(want.ID), want)
@@ -93,8 +93,10 @@ func checkReplay(x *fixture) {
 }
 
 func checkReplayNew(x *fixture) {
-	id := x.accept(x.acceptance()).Message
+	a := x.acceptance()
+	id := x.accept(a).Message
 	d := x.replay(id, "new")
+	same(x, "size of the body", d.BodySize, int64(len(a.Message.Request.Body)))
 	same(x, "number", d.ID.N, uint32(1))
 	same(x, "replays", d.ReplayOf, uint32(0))
 	same(x, "generation", d.Generation, uint32(0))

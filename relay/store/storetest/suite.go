@@ -35,6 +35,7 @@ func Run(t *testing.T, f Factory) {
 		{"Window", windowChecks},
 		{"Claim", claimChecks},
 		{"Lease", leaseChecks},
+		{"Hasten", hastenChecks},
 		{"Finish", finishChecks},
 		{"Operator", operatorChecks},
 		{"Message", messageChecks},
