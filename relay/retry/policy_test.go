@@ -20,10 +20,16 @@ func TestPoliciesGiveTheGapsTheyPromise(t *testing.T) {
 		policy retry.Policy
 		want   []time.Duration
 	}{
-		{"exponential doubles up to the longest", retry.Exponential{First: time.Second, Longest: 10 * time.Second},
-			[]time.Duration{1e9, 2e9, 4e9, 8e9, 10e9, 10e9, 10e9}},
-		{"exponential whose first gap is over the longest", retry.Exponential{First: time.Minute, Longest: time.Second},
-			[]time.Duration{1e9, 1e9}},
+		{
+			"exponential doubles up to the longest",
+			retry.Exponential{First: time.Second, Longest: 10 * time.Second},
+			[]time.Duration{1e9, 2e9, 4e9, 8e9, 10e9, 10e9, 10e9},
+		},
+		{
+			"exponential whose first gap is over the longest",
+			retry.Exponential{First: time.Minute, Longest: time.Second},
+			[]time.Duration{1e9, 1e9},
+		},
 		{"exponential without a longest", retry.Exponential{First: time.Second}, []time.Duration{1e9, 2e9, 4e9, 8e9}},
 		{"exponential of nothing", retry.Exponential{Longest: time.Second}, []time.Duration{0, 0}},
 		{"fixed", retry.Fixed{Every: 5 * time.Second}, []time.Duration{5e9, 5e9, 5e9}},
