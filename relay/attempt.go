@@ -18,11 +18,23 @@ import (
 // loadRetry is how long a delivery waits whose message could not be read.
 const loadRetry = 5 * time.Second
 
-// attempt makes one attempt, records what came of it and gives the slot back.
-func (d *dispatcher) attempt(t *target, j *job) {
+// attempt makes one attempt, records what came of it and gives the slot back. It
+// returns the attempt that follows, if there is one: the worker that is awake
+// anyway goes on with it.
+func (d *dispatcher) attempt(a action) (next action, more bool) {
+	t, j := a.target, a.job
 	found, later := d.try(t, j)
 	j.hold.drop()
-	d.post(event{kind: attemptEnded, destination: t.ID, slot: j.slot, found: found, later: later})
+	var space [8]action
+	actions := d.decide(event{kind: attemptEnded, destination: t.ID, slot: j.slot, found: found, later: later}, space[:0])
+	for i := range actions {
+		if actions[i].kind == startAttempt && !more {
+			next, more = actions[i], true
+			continue
+		}
+		d.perform(actions[i])
+	}
+	return next, more
 }
 
 // try makes one attempt and returns what it tells about the destination, and how

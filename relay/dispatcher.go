@@ -35,7 +35,7 @@ type dispatcher struct {
 func newDispatcher(s *session) *dispatcher {
 	d := &dispatcher{session: s, clock: s.engine.clock, scheduler: newScheduler(), idle: make(chan struct{})}
 	d.onTimer = func() { d.post(event{kind: timerFired}) }
-	d.workers = newWorkers(func(a action) { d.attempt(a.target, a.job) })
+	d.workers = newWorkers(d.attempt)
 	return d
 }
 
@@ -45,22 +45,27 @@ func (d *dispatcher) post(ev event) {
 	var space [8]action
 	actions := d.decide(ev, space[:0])
 	for i := range actions {
-		switch a := actions[i]; a.kind {
-		case startAttempt:
-			d.workers.run(a)
-		case startClaim:
-			go d.claim(a.target, a.limit)
-		case startHasten:
-			go d.hasten(a.target, a.limit)
-		case releaseJob:
-			a.job.hold.drop()
-			d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
-		case tellDown:
-			a.target.alert.Warn("destination is down: its deliveries wait, one of them probes it from time to time",
-				zap.Duration("every", probeEvery))
-		case tellUp:
-			a.target.alert.Info("destination is back")
-		}
+		d.perform(actions[i])
+	}
+}
+
+// perform sets off one action.
+func (d *dispatcher) perform(a action) {
+	switch a.kind {
+	case startAttempt:
+		d.workers.run(a)
+	case startClaim:
+		go d.claim(a.target, a.limit)
+	case startHasten:
+		go d.hasten(a.target, a.limit)
+	case releaseJob:
+		a.job.hold.drop()
+		d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
+	case tellDown:
+		a.target.alert.Warn("destination is down: its deliveries wait, one of them probes it from time to time",
+			zap.Duration("every", probeEvery))
+	case tellUp:
+		a.target.alert.Info("destination is back")
 	}
 }
 

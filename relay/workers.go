@@ -11,13 +11,14 @@ const maxIdle = 128
 // kept, because the stack of one that has run an attempt has grown to what the
 // next one needs. How many run at once is the scheduler's decision.
 type workers struct {
-	do    func(action)
+	// do carries out a task and returns the one to go on with, if there is one.
+	do    func(action) (next action, more bool)
 	tasks chan action
 	quit  chan struct{}
 	idle  atomic.Int32
 }
 
-func newWorkers(do func(action)) *workers {
+func newWorkers(do func(action) (next action, more bool)) *workers {
 	return &workers{do: do, tasks: make(chan action), quit: make(chan struct{})}
 }
 
@@ -32,7 +33,9 @@ func (w *workers) run(a action) {
 
 func (w *workers) work(a action) {
 	for {
-		w.do(a)
+		for more := true; more; {
+			a, more = w.do(a)
+		}
 		if w.idle.Add(1) > maxIdle {
 			w.idle.Add(-1)
 			return
