@@ -183,9 +183,9 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 		CacheSize:                   s.opts.CacheSize + 2*int64(s.opts.MemTableSize), // Pebble takes memtables out of it
 		MemTableSize:                s.opts.MemTableSize,
 		MemTableStopWritesThreshold: 3,
-		L0CompactionThreshold:       8,
+		L0CompactionThreshold:       12,
 		L0StopWritesThreshold:       32,
-		LBaseMaxBytes:               16 << 20,
+		LBaseMaxBytes:               64 << 20,
 		FlushSplitBytes:             2 << 20,
 		FlushDelayDeleteRange:       10 * time.Second,
 		MaxOpenFiles:                256,
