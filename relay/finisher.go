@@ -16,7 +16,7 @@ const (
 	// finishDelay is how long outcomes are collected before they are committed
 	// together. A crash loses no more than that, and what it loses is delivered
 	// once more.
-	finishDelay = 5 * time.Millisecond
+	finishDelay = 20 * time.Millisecond
 
 	// finishBatch is how many outcomes are committed together at most.
 	finishBatch = 512
