@@ -100,6 +100,10 @@ func (q *queue) probeTime() time.Time {
 func (d *dispatcher) hasten(t *target, limit int) {
 	defer d.claims.Done()
 	ended := event{kind: hastenEnded, destination: t.ID}
+	if limit > 1 {
+		// All are meant, and what has failed just now is not stored as waiting yet.
+		d.session.pause(2 * finishDelay)
+	}
 	for {
 		n, err := d.session.store.Hasten(context.Background(), t.ID, limit)
 		ended.count += n
