@@ -46,6 +46,7 @@ func (l *ledger) note(f func()) {
 // random moment with some part of what was not synced lost, and looks at what is
 // left.
 func TestT2_PowerCut(t *testing.T) {
+	t.Parallel()
 	if *crashSeed != 0 {
 		powerCut(t, *crashSeed)
 		return

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -104,7 +105,7 @@ func (s *Store) listEntities(q *store.EntityQuery) ([]store.Entity, error) {
 	}
 	defer it.Close()
 	var found []store.Entity
-	from := append(prefix[:len(prefix):len(prefix)], q.After...)
+	from := append(slices.Clip(prefix), q.After...)
 	if q.After != "" {
 		from = append(from, 0)
 	}

@@ -42,3 +42,13 @@ func (f *failure) err() error {
 		return nil
 	}
 }
+
+// happened reports whether the store has failed.
+func (f *failure) happened() bool {
+	select {
+	case <-f.ch:
+		return true
+	default:
+		return false
+	}
+}

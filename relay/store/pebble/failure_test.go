@@ -116,6 +116,7 @@ var faults = map[string]func(errorfs.Op) error{
 }
 
 func TestP2_P13_DiskErrorAnswersNobody(t *testing.T) {
+	t.Parallel()
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -40,7 +41,7 @@ func (s *Store) Hasten(ctx context.Context, destination string, limit int) (int,
 // is leased or was given back, and does not wait.
 func (t *txn) hasten(destination string, limit int) (n int, err error) {
 	prefix := appendDuePrefix(nil, destination)
-	from := binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], sortable(t.now)+1)
+	from := binary.BigEndian.AppendUint64(slices.Clip(prefix), sortable(t.now)+1)
 	it, err := t.s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(prefix), KeyTypes: pebble.IterKeyTypePointsOnly})
 	if err != nil {
 		return 0, err

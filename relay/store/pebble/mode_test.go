@@ -3,6 +3,7 @@
 package pebble_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,12 +52,18 @@ func checkPrivate(t *testing.T, dir, when string) map[string]bool {
 	t.Helper()
 	kinds := make(map[string]bool)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil // deleted meanwhile
 		}
-		info, err := d.Info()
 		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		if info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %s has mode %v", when, path, info.Mode())

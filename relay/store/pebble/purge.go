@@ -123,7 +123,7 @@ func (w *sweep) run(t *txn) error {
 			valid = false
 			break
 		}
-		stays := true
+		var stays bool
 		if stays, rows, valid, err = w.judge(t, it, id, rows); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ package pebble_test
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -29,8 +30,11 @@ func noise(a *store.Acceptance, size int) {
 func diskUse(t *testing.T, dir string) (sum int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil // deleted meanwhile
+		}
+		if err != nil {
+			return err
 		}
 		if info, err := d.Info(); err == nil {
 			sum += info.Size()

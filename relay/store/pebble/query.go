@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -148,11 +149,11 @@ func (s *Store) listMessages(ctx context.Context, q *store.MessageQuery) ([]stor
 		return nil, err
 	}
 	defer it.Close()
-	valid := false
+	var valid bool
 	if q.Before.IsZero() {
 		valid = it.Last()
 	} else {
-		valid = it.SeekLT(append(prefix[:len(prefix):len(prefix)], q.Before[:]...))
+		valid = it.SeekLT(append(slices.Clip(prefix), q.Before[:]...))
 	}
 	var found []store.Message
 	for ; valid && len(found) < q.Limit; valid = it.Prev() {

@@ -193,15 +193,15 @@ func (s *Store) close() error {
 
 // abandon leaves behind what does not end.
 func (s *Store) abandon() error {
-	failed := s.failure.err() != nil
+	reported := s.failure.happened()
 	s.failure.fail(fmt.Errorf("closing store: the disk does not answer"))
 	if !s.fence.sever(failedWait) {
 		return fmt.Errorf("closing store: a call of the file system hangs, and keeps %s locked: %w", s.dir, store.ErrFailed)
 	}
-	if failed {
-		return nil
+	if !reported {
+		return fmt.Errorf("closing store: %w", s.failure.err())
 	}
-	return fmt.Errorf("closing store: %w", s.failure.err())
+	return nil
 }
 
 // closeDB closes Pebble, which panics if its log can not be closed.

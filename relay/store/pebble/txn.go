@@ -5,6 +5,7 @@ package pebble
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -263,9 +264,7 @@ func indexed(d *store.Delivery) bool { return d.State.Open() }
 // take brings memory up to the batch that was applied.
 func (t *txn) take() {
 	s := t.s
-	for destination, b := range t.books {
-		s.books[destination] = b
-	}
+	maps.Copy(s.books, t.books)
 	for _, c := range t.changes {
 		switch {
 		case c.gone:
