@@ -53,7 +53,7 @@ func connectionNamed(h http.Header) []string {
 	var named []string
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			named = append(named, textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name)))
+			named = append(named, textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name)))
 		}
 	}
 	return named

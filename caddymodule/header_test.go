@@ -55,6 +55,7 @@ func FuzzF7_HeaderFilter(f *testing.F) {
 	f.Add("relay-id", "v", "", true)
 	f.Add("X\r\nB", "v\r\nC: d", "keep-alive", false)
 	f.Add("Transfer-Encoding", "chunked", ",,", true)
+	f.Add("0", "0", "0      \f", true)
 	f.Fuzz(func(t *testing.T, name, value, connection string, forwarding bool) {
 		in := http.Header{"Connection": {connection}, textproto.CanonicalMIMEHeaderKey(name): {value}, "X-Kept": {"1"}}
 		once := captureHeader(in, forwarding, nil)
