@@ -17,10 +17,6 @@ const (
 	// commitBatch and commitBytes bound what is committed together.
 	commitBatch = 256
 	commitBytes = 4 << 20
-
-	// committing is how many commits run at once: while one waits for the disk the
-	// next one is put together.
-	committing = 2
 )
 
 // entry is a message that waits for its commit.
@@ -46,11 +42,10 @@ func newCommitter(s *session) *committer {
 	return &committer{session: s, entries: make(chan *entry, commitQueue), ending: make(chan struct{})}
 }
 
-func (c *committer) start() {
-	for range committing {
-		c.runners.Go(c.run)
-	}
-}
+// start begins to commit, one group at a time: a second one beside it would halve
+// the groups, and cost more for each message than its overlap with the first
+// saves.
+func (c *committer) start() { c.runners.Go(c.run) }
 
 // submit queues a message. It does not wait.
 func (c *committer) submit(e *entry) error {
