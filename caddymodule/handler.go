@@ -73,8 +73,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	}
 	targets := h.targets(chosen.verdict.Type)
 	if len(targets) == 0 {
-		metrics.request(h.Name, "filtered")
-		h.respond(w, chosen.scheme)
+		h.filtered(w, chosen.scheme)
 		return nil
 	}
 	identity, refused := h.identify(request, chosen.verdict)
@@ -96,10 +95,15 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	if err != nil {
 		return unaccepted(err)
 	}
-	known.ID = receipt.ID
 	h.accepted(r, &known, receipt)
 	h.respond(w, chosen.scheme)
 	return nil
+}
+
+// filtered answers a message that no destination wants.
+func (h *Handler) filtered(w http.ResponseWriter, s *scheme.Scheme) {
+	metrics.request(h.Name, "filtered")
+	h.respond(w, s)
 }
 
 // identify returns what makes the request the same event as another one.
@@ -118,6 +122,7 @@ func (h *Handler) identify(request *scheme.Request, verdict scheme.Verdict) ([][
 // accepted makes the facts of a message known to what runs after us, and tells
 // of a duplicate.
 func (h *Handler) accepted(r *http.Request, message *store.Message, receipt relay.Receipt) {
+	message.ID = receipt.ID
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(messageFacts(message).get)
 	}
