@@ -172,7 +172,7 @@ func (h *Handler) message(r *http.Request, body []byte, verdict scheme.Verdict) 
 			ClientIP:     clientIP,
 			TrustedProxy: trusted,
 			TLS:          r.TLS != nil,
-			Header:       captureHeader(r.Header, trusted, h.DropHeader),
+			Header:       captureHeader(r.Header, trusted, h.DropHeader, 0),
 			Body:         body,
 		},
 	}

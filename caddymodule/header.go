@@ -11,38 +11,45 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// hopByHop are the headers that belong to one connection, or to the framing of
-// one request on it. All names are canonical.
-var hopByHop = []string{
-	"Connection",
-	"Content-Length",
-	"Expect",
-	"Http2-Settings",
-	"Keep-Alive",
-	"Te",
-	"Trailer",
-	"Transfer-Encoding",
-	"Upgrade",
+// hopByHop reports whether a header of that canonical name belongs to one
+// connection, or to the way in which one request came over it. Incremental asks
+// not to wait for the whole of a body, which a message that is kept is past.
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Content-Length", "Expect", "Http2-Settings", "Incremental", "Keep-Alive",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
 // endToEnd reports whether a header of that canonical name may go on to the
 // upstream. forwarding says that the headers of a proxy in front are trusted.
 func endToEnd(name string, forwarding bool) bool {
-	if slices.Contains(hopByHop, name) || strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, "Relay-") {
+	if hopByHop(name) || strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, "Relay-") {
 		return false
 	}
 	return forwarding || name != "Forwarded" && !strings.HasPrefix(name, "X-Forwarded-")
 }
 
-// captureHeader copies the headers of a request that are kept with its message.
-func captureHeader(in http.Header, forwarding bool, drop []string) http.Header {
+// captureHeader copies the headers of a request that are kept with its message,
+// with room for more of them.
+func captureHeader(in http.Header, forwarding bool, drop []string, room int) http.Header {
 	named := connectionNamed(in)
-	out := in.Clone()
+	lines := 0
+	for _, values := range in {
+		lines += len(values)
+	}
+	out := make(http.Header, len(in)+room)
+	all := make([]string, 0, lines) // what the values of all headers share
 	for name, values := range in {
 		if !endToEnd(textproto.CanonicalMIMEHeaderKey(name), forwarding) ||
 			slices.Contains(named, name) || slices.Contains(drop, name) || !validField(name, values) {
-			delete(out, name)
+			continue
 		}
+		n := len(all)
+		all = append(all, values...)
+		out[name] = all[n:len(all):len(all)]
 	}
 	return out
 }

@@ -29,6 +29,7 @@ func TestP7_EndToEndHeadersAreKeptAndOthersAreNot(t *testing.T) {
 		"Upgrade":           {"h2c"},
 		"Http2-Settings":    {"x"},
 		"Keep-Alive":        {"5"},
+		"Incremental":       {"?1"},
 		"Proxy-Anything":    {"x"},
 		"Forwarded":         {"for=1"},
 		"X-Forwarded-For":   {"1.2.3.4"},
@@ -38,11 +39,11 @@ func TestP7_EndToEndHeadersAreKeptAndOthersAreNot(t *testing.T) {
 	before := in.Clone()
 	drop := []string{"X-Secret"}
 	want := http.Header{"Stripe-Signature": {"t=1,v1=aa"}, "Content-Type": {"application/json"}, "Accept": {"a", "b"}}
-	if got := captureHeader(in, false, drop); !maps.EqualFunc(got, want, slices.Equal) {
+	if got := captureHeader(in, false, drop, 0); !maps.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("kept %v, want %v", got, want)
 	}
 	want["Forwarded"], want["X-Forwarded-For"] = []string{"for=1"}, []string{"1.2.3.4"}
-	if got := captureHeader(in, true, drop); !maps.EqualFunc(got, want, slices.Equal) {
+	if got := captureHeader(in, true, drop, 0); !maps.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("behind a trusted proxy kept %v, want %v", got, want)
 	}
 	if !maps.EqualFunc(in, before, slices.Equal) {
@@ -58,7 +59,7 @@ func FuzzF7_HeaderFilter(f *testing.F) {
 	f.Add("0", "0", "0      \f", true)
 	f.Fuzz(func(t *testing.T, name, value, connection string, forwarding bool) {
 		in := http.Header{"Connection": {connection}, textproto.CanonicalMIMEHeaderKey(name): {value}, "X-Kept": {"1"}}
-		once := captureHeader(in, forwarding, nil)
+		once := captureHeader(in, forwarding, nil, 0)
 		for kept, values := range once {
 			lower := strings.ToLower(kept)
 			if slices.Contains([]string{"connection", "content-length", "te", "trailer", "transfer-encoding", "expect", "upgrade", "keep-alive"}, lower) ||
@@ -77,7 +78,7 @@ func FuzzF7_HeaderFilter(f *testing.F) {
 				}
 			}
 		}
-		if twice := captureHeader(once, forwarding, nil); !maps.EqualFunc(once, twice, slices.Equal) {
+		if twice := captureHeader(once, forwarding, nil, 0); !maps.EqualFunc(once, twice, slices.Equal) {
 			t.Errorf("filtering again changes %v to %v", once, twice)
 		}
 	})

@@ -40,6 +40,7 @@ func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteLis
 	if err := routes.Provision(ctx); err != nil {
 		return nil, fmt.Errorf("forward of destination %s: %w", destination, err)
 	}
+	writeWhole(routes)
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil {
 		// Handlers dereference the server without asking.
@@ -138,12 +139,19 @@ func localAddr(text string) net.Addr {
 	return net.TCPAddrFromAddrPort(addr)
 }
 
+// ownMost is how many headers an attempt gets from us at most, proxyMost how many
+// a proxy adds to them. A map that has to grow costs more than one that is roomy.
+const (
+	ownMost   = 9
+	proxyMost = 6
+)
+
 // attemptHeader returns the headers of an attempt: those of the sender, again
 // without any that may not go on, and ours.
 func attemptHeader(a relay.Attempt) http.Header {
 	m := a.Message
-	h := captureHeader(m.Request.Header, m.Request.TrustedProxy, nil)
-	own := ownFields{header: h, values: make([]string, 0, 9)}
+	h := captureHeader(m.Request.Header, m.Request.TrustedProxy, nil, ownMost+proxyMost)
+	own := ownFields{header: h, values: make([]string, 0, ownMost)}
 	id := m.ID.String()
 	own.set("Relay-Id", id)
 	own.set("Relay-Source", m.Source)
