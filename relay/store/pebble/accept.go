@@ -134,7 +134,7 @@ func (t *txn) put(m *store.Message) {
 	value := append(append(op.Value[:0], prefix...), t.scratch...)
 	_ = append(value, m.Request.Body...)
 	_ = op.Finish()
-	t.list(m, func(key []byte) { _ = t.batch.Set(key, nil, nil) })
+	t.list(m, func(key []byte) { _ = t.in(key[0]).Set(key, nil, nil) })
 	if bytes.Compare(m.ID[:], t.newest[:]) > 0 {
 		t.newest = m.ID
 	}

@@ -70,7 +70,7 @@ func (t *txn) remember(key store.DedupeKey, o origin) {
 	_, known := slices.BinarySearch(t.s.buckets, bucket)
 	// A key too many does no harm if this is not applied.
 	t.s.filters.add(bucket, known, key)
-	op := t.batch.SetDeferred(dedupeKey, originLen)
+	op := t.in(spaceDedupe).SetDeferred(dedupeKey, originLen)
 	appendDedupeKey(op.Key[:0], bucket, key)
 	o.append(op.Value[:0])
 	_ = op.Finish()

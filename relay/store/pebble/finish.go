@@ -79,7 +79,7 @@ func (t *txn) log(c *change, given *store.Attempt, superseded bool) {
 	a := *given
 	a.Superseded = superseded
 	t.scratch = appendAttemptRecord(t.scratch[:0], &a)
-	_ = t.batch.Set(appendAttemptKey(nil, c.ID, c.Attempts), t.scratch, nil)
+	_ = t.in(spaceAttempt).Set(appendAttemptKey(nil, c.ID, c.Attempts), t.scratch, nil)
 	if superseded {
 		return
 	}

@@ -17,9 +17,10 @@ import (
 // one who has the writer's place, reads its own changes, and changes nothing in
 // memory before the batch has been applied.
 type txn struct {
-	s     *Store
-	now   time.Time
-	batch *pebble.Batch
+	s      *Store
+	now    time.Time
+	batch  *pebble.Batch
+	spaces []spaceBatch
 
 	changes []*change // in the order in which the deliveries were first touched
 	byID    map[store.DeliveryID]*change
@@ -61,6 +62,9 @@ func (t *txn) end() {
 	}
 	if t.batch != nil {
 		_ = t.batch.Close()
+	}
+	for i := range t.spaces {
+		_ = t.spaces[i].batch.Close()
 	}
 }
 
@@ -227,6 +231,7 @@ func (t *txn) commit() *commit {
 		t.scratch = appendBooksRecord(t.scratch[:0], b)
 		_ = t.batch.Set(appendBooksKey(nil, destination), t.scratch, nil)
 	}
+	t.gather()
 	if t.batch.Empty() {
 		return t.s.last
 	}
@@ -236,16 +241,45 @@ func (t *txn) commit() *commit {
 	return c
 }
 
+// spaceBatch is what a transaction writes into one keyspace.
+type spaceBatch struct {
+	space byte
+	batch *pebble.Batch
+}
+
+// in returns the batch for keys of one keyspace that every message has. What a
+// batch holds is put into the memtable in its order, where a key that follows on
+// the one before is found a place for at a fraction of the price: a group of
+// messages goes in space by space.
+func (t *txn) in(space byte) *pebble.Batch {
+	for i := range t.spaces {
+		if t.spaces[i].space == space {
+			return t.spaces[i].batch
+		}
+	}
+	b := t.s.db.NewBatch()
+	t.spaces = append(t.spaces, spaceBatch{space, b})
+	return b
+}
+
+// gather makes one batch of all that the transaction writes.
+func (t *txn) gather() {
+	for i := range t.spaces {
+		// A batch can only be refused by a database that it is not of.
+		_ = t.batch.Apply(t.spaces[i].batch, nil)
+	}
+}
+
 // write puts a delivery and its index keys into the batch. An index key is set
 // when it is not there and deleted when it is, never otherwise: that is what
 // lets it be deleted by SingleDelete, which leaves nothing behind.
 func (t *txn) write(c *change) {
 	was, is := indexed(&c.was), indexed(&c.Delivery)
 	if was && (!is || !c.was.DueAt.Equal(c.DueAt)) {
-		_ = t.batch.SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
+		_ = t.in(spaceDue).SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
 	}
 	if is && (!was || !c.was.DueAt.Equal(c.DueAt)) {
-		_ = t.batch.Set(appendDueKey(t.scratch[:0], &c.Delivery), nil, nil)
+		_ = t.in(spaceDue).Set(appendDueKey(t.scratch[:0], &c.Delivery), nil, nil)
 	}
 	dead := append(t.scratch[:0], spaceDead)
 	switch was, is := c.was.State == store.Dead, c.State == store.Dead; {
@@ -255,7 +289,7 @@ func (t *txn) write(c *change) {
 		_ = t.batch.Set(appendDelivery(dead, c.ID), nil, nil)
 	}
 	t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery)
-	_ = t.batch.Set(appendDeliveryKey(nil, c.ID), t.scratch, nil)
+	_ = t.in(spaceDelivery).Set(appendDeliveryKey(nil, c.ID), t.scratch, nil)
 }
 
 // indexed reports whether a delivery has a due key.
