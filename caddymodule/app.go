@@ -81,7 +81,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log = ctx, ctx.Logger()
 	a.sources = make(map[string]*source)
-	a.watcher.log, a.fetcher = a.log, newFetcher()
+	a.watcher.log = a.log
 	if a.GracePeriod < 0 || a.MaxBuffer < 0 {
 		return fmt.Errorf("grace_period and max_buffer must not be negative")
 	}
@@ -89,6 +89,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.engine = takeEngine(a.key, a.module)
+	a.fetcher = a.engine.fetcher
+	a.watcher.published = a.fetcher.keys
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 

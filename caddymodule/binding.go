@@ -168,9 +168,10 @@ func (b *binding) texts() []*secretText {
 	return all
 }
 
-// watched reports whether a file can change anything.
-func (b *binding) watched() bool {
-	return slices.ContainsFunc(b.texts(), func(t *secretText) bool { return t.file != nil })
+// changes reports whether a file, or a provider with other keys, can change
+// anything.
+func (b *binding) changes() bool {
+	return b.scheme.FetchesKeys() || slices.ContainsFunc(b.texts(), func(t *secretText) bool { return t.file != nil })
 }
 
 // verifier returns the verifier of now, nil while a secret is absent.
@@ -275,7 +276,7 @@ func (b *binding) rebind(now time.Time) error {
 	list := b.collect(now)
 	s.until = list.until
 	b.tried = s
-	options := scheme.Options{Fetch: b.fetch.fetch, Expecting: len(b.config.Expected) > 0}
+	options := scheme.Options{Keys: b.fetch.keys, Expecting: len(b.config.Expected) > 0}
 	if b.token != nil {
 		current, _, _, _ := b.token.values(now, 0)
 		options.Token = current.bytes

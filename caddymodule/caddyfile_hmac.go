@@ -42,11 +42,13 @@ var proofWords = map[string]proofWord{
 	"key":        {1, 1, parseKeyForm},
 	"key_id":     {1, 1, parseKeyID},
 	"key_url":    {2, 2, parseKeyURL},
-	"payload":    {1, 1, parsePayload},
-	"canonical":  {1, 1, parseCanonical},
-	"timestamp":  {1, 4, parseTimestamp},
-	"require":    {2, 2, parseRequire},
-	"jwt":        {1, many, parseJWT},
+
+	keyServiceWord: {1, 2, parseKeyService},
+	"payload":      {1, 1, parsePayload},
+	"canonical":    {1, 1, parseCanonical},
+	"timestamp":    {1, 4, parseTimestamp},
+	"require":      {2, 2, parseRequire},
+	"jwt":          {1, many, parseJWT},
 }
 
 // flagged is a word without arguments.
@@ -108,6 +110,7 @@ func countArgs(d *caddyfile.Dispenser, word string, args []string, least, most i
 //	    key        raw|hex|base64|base64url|whsec|whsec-or-raw|sha1|pem|spki-base64
 //	    key_id     <template>
 //	    key_url    <template> <pattern>
+//	    key_service <url> [jwks|plaid|ebay]
 //
 //	    header     <field> [<prefix>] | headers <fields...> | json <path> [<prefix>]
 //	               | form <field> [<prefix>] | query <name> [<prefix>] | whole_body
@@ -120,7 +123,7 @@ func countArgs(d *caddyfile.Dispenser, word string, args []string, least, most i
 //	    canonical  <form>
 //	    timestamp  <template> [<tolerance>|off] [s|ms|rfc3339|iso-utc] [no_future]
 //	    require    <template> <value>
-//	    jwt        <algorithms...> { key_ids  issuer <name>  body_hash|url_hash|query_hash <claim>  max_age <duration> }
+//	    jwt        <algorithms...> { key_ids  issuer <name>  claims <names...>  body_hash|url_hash|query_hash <claim>  max_age <duration> }
 //	    also       { <how the signature may be sent instead> }
 //
 //	    event_id   <templates...>
@@ -158,7 +161,7 @@ func (h *HMACScheme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if err := h.complete(d, "hmac"); err != nil {
+	if err := h.complete(d, "hmac", h.Keyless()); err != nil {
 		return err
 	}
 	if err := h.check(); err != nil {

@@ -101,6 +101,17 @@ func parseKeyURL(p *scheme.Proof, _ *caddyfile.Dispenser, args []string) error {
 	return nil
 }
 
+func parseKeyService(p *scheme.Proof, d *caddyfile.Dispenser, args []string) error {
+	p.KeyService = &scheme.KeyService{URL: args[0]}
+	if len(args) > 1 {
+		if known := scheme.Protocols(); !slices.Contains(known, args[1]) {
+			return d.Errf("unknown protocol '%s' of key_service: it is %s", args[1], strings.Join(known, ", "))
+		}
+		p.KeyService.Protocol = args[1]
+	}
+	return nil
+}
+
 func parsePayload(p *scheme.Proof, _ *caddyfile.Dispenser, args []string) error {
 	p.Message = args[0]
 	return nil
@@ -163,6 +174,10 @@ func parseJWT(p *scheme.Proof, d *caddyfile.Dispenser, args []string) error {
 			}
 		case word == "key_ids":
 			j.KeyIDs = true
+		case word == "claims":
+			if j.Claims = d.RemainingArgs(); len(j.Claims) == 0 {
+				return d.ArgErr()
+			}
 		case word == "max_age":
 			age, err := parseDuration(d)
 			if err != nil {
@@ -170,7 +185,7 @@ func parseJWT(p *scheme.Proof, d *caddyfile.Dispenser, args []string) error {
 			}
 			j.MaxAge = scheme.Duration(age)
 		default:
-			return unknownWord(d, "jwt", append(slices.Collect(maps.Keys(texts)), "key_ids", "max_age"))
+			return unknownWord(d, "jwt", append(slices.Collect(maps.Keys(texts)), "key_ids", "claims", "max_age"))
 		}
 	}
 	p.JWT = j

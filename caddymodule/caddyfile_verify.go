@@ -48,6 +48,9 @@ func parseScheme(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	return caddyconfig.JSONModuleObject(guest, "scheme", name, nil), nil
 }
 
+// keyServiceWord is the word for where keys are asked for.
+const keyServiceWord = "key_service"
+
 // parseResign reads a resign option.
 func (p *Policy) parseResign(d *caddyfile.Dispenser) (err error) {
 	if !d.NextArg() {
@@ -78,6 +81,7 @@ func (p *Policy) parseResign(d *caddyfile.Dispenser) (err error) {
 //	    keys          <files...>
 //	    expect_secret [<names...>]
 //	    overlap       <duration>|off
+//	    key_service   <url>
 //	}
 func (p *PresetScheme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the scheme
@@ -88,19 +92,25 @@ func (p *PresetScheme) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := once(d, seen, d.Val(), []string{"secret", "keys"}); err != nil {
 			return err
 		}
+		if d.Val() == keyServiceWord {
+			if !d.AllArgs(&p.KeyService) || p.KeyService == "" {
+				return d.Err("key_service takes one URL")
+			}
+			continue
+		}
 		handled, err := p.parse(d)
 		if err != nil {
 			return err
 		}
 		if !handled {
-			return unknownWord(d, "verify "+p.preset, slices.Clone(secretWords))
+			return unknownWord(d, "verify "+p.preset, append(slices.Clone(secretWords), keyServiceWord))
 		}
-	}
-	if err := p.complete(d, p.preset); err != nil {
-		return err
 	}
 	described, err := p.Describe()
 	if err != nil {
+		return err
+	}
+	if err := p.complete(d, p.preset, described.Keyless()); err != nil {
 		return err
 	}
 	if err := p.check(described); err != nil {
@@ -122,8 +132,8 @@ func (s *Secrets) parseSecret(d *caddyfile.Dispenser) error {
 }
 
 // complete reports that a secret was not given, at the line of the scheme.
-func (s *Secrets) complete(d *caddyfile.Dispenser, name string) error {
-	given := len(s.Texts) > 0 || len(s.Expected) > 0
+func (s *Secrets) complete(d *caddyfile.Dispenser, name string, keyless bool) error {
+	given := len(s.Texts) > 0 || len(s.Expected) > 0 || keyless
 	if given && !slices.Contains(s.Texts, "") {
 		return nil
 	}

@@ -3,14 +3,19 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,15 +43,16 @@ const (
 // and no more than it needs.
 type fetcher struct {
 	client *http.Client
+	keys   *scheme.KeyCache
 	visits chan struct{}
 	gaps   []time.Duration // between the tries of one visit
 }
 
 func newFetcher() *fetcher {
-	return &fetcher{
+	f := &fetcher{
 		client: &http.Client{
 			Transport: &http.Transport{
-				DialContext:            (&net.Dialer{Timeout: dialTime}).DialContext,
+				DialContext:            (&net.Dialer{Timeout: dialTime, Control: onlyPublic}).DialContext,
 				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 				TLSHandshakeTimeout:    dialTime,
 				ResponseHeaderTimeout:  dialTime,
@@ -59,19 +65,45 @@ func newFetcher() *fetcher {
 		visits: make(chan struct{}, maxVisits),
 		gaps:   []time.Duration{2 * time.Second, 10 * time.Second},
 	}
+	f.keys = scheme.NewKeyCache(f.fetch)
+	return f
 }
 
-// fetch returns what is at an address. The error wraps scheme.ErrNoKey where the
-// host says that there is nothing.
-func (f *fetcher) fetch(ctx context.Context, address string) ([]byte, error) {
-	target, err := url.Parse(address)
+// errPrivate says that a name leads into a network that no provider is in.
+var errPrivate = errors.New("its address is not a public one")
+
+// notPublic are networks beside the private ones in which no provider is.
+var notPublic = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("fec0::/10"),
+}
+
+// onlyPublic refuses to connect to any other address, whatever name has led to it.
+func onlyPublic(_, address string, _ syscall.RawConn) error {
+	target, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errPrivate
+	}
+	ip := target.Addr().Unmap()
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() || slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		return errPrivate
+	}
+	return nil
+}
+
+// fetch is a scheme.KeyFetch.
+func (f *fetcher) fetch(ctx context.Context, r scheme.KeyRequest) ([]byte, error) {
+	target, err := url.Parse(r.URL)
 	if err != nil || target.Scheme != "https" || target.Host == "" || target.User != nil {
 		return nil, fmt.Errorf("%w: its address is not one of HTTPS", scheme.ErrNoKey)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, r.Method, target.String(), bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", scheme.ErrNoKey, err)
 	}
+	maps.Copy(request.Header, r.Header)
 	response, err := f.client.Do(request)
 	if err != nil {
 		// What net/http says repeats the whole address, which may hold a token.
@@ -83,11 +115,8 @@ func (f *fetcher) fetch(ctx context.Context, address string) ([]byte, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, fetchSize+1))
 	switch status := response.StatusCode; {
-	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests:
-		// Amazon says 403 where there is nothing.
-		return nil, fmt.Errorf("%w: %s answers %d", scheme.ErrNoKey, target.Host, status)
 	case status != http.StatusOK:
-		return nil, fmt.Errorf("%s answers %d", target.Host, status)
+		return nil, &scheme.KeyStatusError{Host: target.Host, Status: status, Body: body}
 	case err != nil:
 		return nil, fmt.Errorf("reading the answer of %s: %w", target.Host, err)
 	case len(body) > fetchSize:
@@ -110,7 +139,7 @@ func (f *fetcher) visit(address string, log *zap.Logger) {
 		defer func() { <-f.visits }()
 		for i := 0; ; i++ {
 			ctx, cancel := context.WithTimeout(context.Background(), visitTime)
-			_, err := f.fetch(ctx, address)
+			_, err := f.fetch(ctx, scheme.KeyRequest{Method: http.MethodGet, URL: address})
 			cancel()
 			if err == nil {
 				log.Info("subscription is confirmed")

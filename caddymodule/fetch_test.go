@@ -83,7 +83,7 @@ func TestFetcherStaysWhereItsAddressLeads(t *testing.T) {
 	})
 	f := newFetcher()
 	p.reach(f)
-	if body, err := f.fetch(t.Context(), "https://keys.test/ok?a=b"); err != nil || string(body) != "key" {
+	if body, err := f.fetch(t.Context(), scheme.KeyRequest{Method: "GET", URL: "https://keys.test/ok?a=b"}); err != nil || string(body) != "key" {
 		t.Errorf("fetched %q, %v", body, err)
 	}
 	for address, noKey := range map[string]bool{
@@ -98,7 +98,7 @@ func TestFetcherStaysWhereItsAddressLeads(t *testing.T) {
 		"file:///etc/passwd":       true,
 		"https:///ok":              true,
 	} {
-		_, err := f.fetch(t.Context(), address)
+		_, err := f.fetch(t.Context(), scheme.KeyRequest{Method: "GET", URL: address})
 		if err == nil || errors.Is(err, scheme.ErrNoKey) != noKey {
 			t.Errorf("%s: %v", address, err)
 		}
@@ -113,9 +113,28 @@ func TestFetcherStaysWhereItsAddressLeads(t *testing.T) {
 	}
 }
 
+func TestFetcherConnectsToPublicAddressesOnly(t *testing.T) {
+	for address, public := range map[string]bool{
+		"1.1.1.1:443": true, "[2606:4700::1111]:443": true,
+		"127.0.0.1:443": false, "10.0.0.1:443": false, "172.16.0.1:443": false, "192.168.1.1:443": false, "169.254.169.254:80": false,
+		"100.64.0.1:443": false, "0.0.0.0:443": false, "224.0.0.1:443": false, "255.255.255.255:443": false, "198.18.0.1:443": false,
+		"[::1]:443": false, "[fe80::1]:443": false, "[fd00::1]:443": false, "[::ffff:10.0.0.1]:443": false, "[64:ff9b::a00:1]:443": false,
+		"[::]:443": false, "[ff02::1]:443": false, "keys.test:443": false,
+	} {
+		if err := onlyPublic("tcp", address, nil); (err == nil) != public {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	if _, err := newFetcher().fetch(t.Context(), scheme.KeyRequest{Method: "GET", URL: server.URL}); !errors.Is(err, errPrivate) {
+		t.Errorf("a server on this host: %v", err)
+	}
+}
+
 func TestFetcherErrorsDoNotShowTheAddress(t *testing.T) {
 	f := newFetcher()
-	_, err := f.fetch(t.Context(), "https://"+deadAddr(t)+"/?Token=sesame")
+	_, err := f.fetch(t.Context(), scheme.KeyRequest{Method: "GET", URL: "https://" + deadAddr(t) + "/?Token=sesame"})
 	if err == nil || errors.Is(err, scheme.ErrNoKey) || strings.Contains(err.Error(), "sesame") {
 		t.Errorf("error %v", err)
 	}
@@ -195,13 +214,15 @@ func TestKeyThatIsFetchedVerifies(t *testing.T) {
 func TestKeyServiceThatIsAwayIsA503AndAKeyThatIsNotThereA401(t *testing.T) {
 	sns := newAmazon(t)
 	for status, want := range map[int]int{http.StatusBadGateway: 503, http.StatusNotFound: 401} {
-		p := newProvider(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
-		h, _ := relayBlock(t, newUpstream(t, nil), "memory", "verify sns "+topic)
-		p.reach(h.fetcher)
-		w := serve(t, h, sns.message(t, "id-1", ""))
-		if w.Code != want || (w.Header().Get("Retry-After") != "") != (want == 503) {
-			t.Errorf("the service answers %d: got %d %v", status, w.Code, w.Header())
-		}
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			p := newProvider(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+			h, _ := relayBlock(t, newUpstream(t, nil), "memory", "verify sns "+topic)
+			p.reach(h.fetcher)
+			w := serve(t, h, sns.message(t, "id-1", ""))
+			if w.Code != want || (w.Header().Get("Retry-After") != "") != (want == 503) {
+				t.Errorf("got %d %v", w.Code, w.Header())
+			}
+		})
 	}
 }
 

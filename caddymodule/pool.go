@@ -41,6 +41,7 @@ type pooledEngine struct {
 	logger   *followingCore
 
 	learned learnedSecrets
+	fetcher *fetcher
 }
 
 // attachment is a generation and the logger of its configuration.
@@ -59,9 +60,10 @@ func takeEngine(key engineKey, module StoreModule) *pooledEngine {
 		log := zap.New(core).Named("relay")
 		open := func(ctx context.Context) (store.Store, error) { return module.Open(ctx, log.Named("store")) }
 		return &pooledEngine{
-			Engine: relay.New(relay.Options{Open: open, Logger: log, Observer: metricsObserver{}}),
-			key:    key,
-			logger: core,
+			Engine:  relay.New(relay.Options{Open: open, Logger: log, Observer: metricsObserver{}}),
+			key:     key,
+			logger:  core,
+			fetcher: newFetcher(),
 		}, nil
 	})
 	return value.(*pooledEngine)

@@ -56,7 +56,7 @@ func TestEveryFieldOfADescriptionHasAWord(t *testing.T) {
 		"IdentityAlone": "identity", "IdentityBody": "identity", "MaxBody": "max_size", "Response": "response",
 		"RejectStatus": "reject_status", "NoRetries": "retries", "Methods": "methods", "Handshakes": "handshake",
 		"Signature": "", "Algorithm": "algorithm", "Key": "key", "Message": "payload", "Timestamp": "timestamp",
-		"Canonical": "canonical", "KeyID": "key_id", "KeyURL": "key_url", "JWT": "jwt", "Require": "require",
+		"Canonical": "canonical", "KeyID": "key_id", "KeyURL": "key_url", "KeyService": "key_service", "JWT": "jwt", "Require": "require",
 		"Header": "header", "More": "headers", "Numbered": "numbered", "Lines": "lines", "Body": "json", "Form": "form",
 		"Query": "query", "Whole": "whole_body", "Format": "format", "Prefix": "header", "Separator": "format",
 		"Tag": "format", "Field": "format", "Groups": "groups", "Quoted": "quoted", "Spaces": "spaces", "Encoding": "encoding",

@@ -69,13 +69,21 @@ func (s *Secrets) Credentials() *Secrets { return s }
 // check reports what is configured and does not go with a scheme.
 func (s *Secrets) check(described *scheme.Scheme) error {
 	if len(s.Texts) == 0 && len(s.Expected) == 0 {
-		return errNoSecret
+		if !described.Keyless() {
+			return errNoSecret
+		}
+		if described.KeyService.URL == "" {
+			return fmt.Errorf("its keys are at an address of your own: say key_service <url>, as in key_service https://example.kinde.com/.well-known/jwks")
+		}
 	}
 	if len(s.Expected) > 0 && !described.Learns() {
 		return fmt.Errorf("expect_secret: no handshake of this scheme brings a secret")
 	}
 	if s.Token != "" && !described.NeedsToken() {
 		return fmt.Errorf("token: no handshake of this scheme has a verify token")
+	}
+	if len(s.Keys) > 0 && described.KeyService != nil {
+		return fmt.Errorf("keys: a key of this scheme is pinned as its secret")
 	}
 	if len(s.Keys) > 0 && described.KeyURL == nil {
 		return fmt.Errorf("keys: this scheme fetches no keys; its keys are its secrets")
@@ -143,6 +151,11 @@ func at(origin string) string {
 type PresetScheme struct {
 	Secrets
 
+	// Where the provider's keys are asked for, if that differs from customer to
+	// customer (Kinde), or for a provider's test environment (Plaid, eBay): a URL that
+	// begins with https://. Default: what the scheme says.
+	KeyService string `json:"key_service,omitempty"`
+
 	preset string
 }
 
@@ -163,6 +176,16 @@ func (p *PresetScheme) Describe() (*scheme.Scheme, error) {
 	described, ok := scheme.Preset(p.preset)
 	if !ok {
 		return nil, fmt.Errorf("verify %s: there is no such preset%s", p.preset, at(p.Origin))
+	}
+	if p.KeyService == "" {
+		return described, nil
+	}
+	if described.KeyService == nil {
+		return nil, fmt.Errorf("verify %s: key_service: this scheme has none%s", p.preset, at(p.Origin))
+	}
+	described.KeyService.URL = p.KeyService
+	if err := described.Validate(); err != nil {
+		return nil, fmt.Errorf("verify %s: key_service: %w%s", p.preset, err, at(p.Origin))
 	}
 	return described, nil
 }

@@ -136,7 +136,7 @@ func (h *Handler) signedRequest(r *http.Request, body []byte) *scheme.Request {
 		}
 	}
 	if h.public != "" {
-		return &scheme.Request{Method: r.Method, URL: h.public + uri, Header: r.Header, Host: hostOf(h.public), Body: body}
+		return &scheme.Request{Method: r.Method, URL: h.public + uri, Header: r.Header, Host: hostOf(h.public), Body: body, Remote: remoteIP(r)}
 	}
 	protocol := "http://"
 	if r.TLS != nil {
@@ -150,7 +150,7 @@ func (h *Handler) signedRequest(r *http.Request, body []byte) *scheme.Request {
 			host = forwarded
 		}
 	}
-	return &scheme.Request{Method: r.Method, URL: protocol + host + uri, Header: r.Header, Host: host, Body: body}
+	return &scheme.Request{Method: r.Method, URL: protocol + host + uri, Header: r.Header, Host: host, Body: body, Remote: remoteIP(r)}
 }
 
 // remoteIP is the address that a request came from, for logs.

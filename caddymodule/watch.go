@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/scheme"
 )
 
 // watchGap is how often the files of secrets are looked at.
@@ -199,7 +201,8 @@ func readable(paths []string) error {
 
 // watcher keeps the secrets of a configuration as their files are.
 type watcher struct {
-	log *zap.Logger
+	log       *zap.Logger
+	published *scheme.KeyCache
 
 	mu       sync.Mutex
 	bindings []*binding
@@ -218,7 +221,7 @@ func (w *watcher) add(b *binding) {
 func (w *watcher) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cancel != nil || !slices.ContainsFunc(w.bindings, (*binding).watched) {
+	if w.cancel != nil || !slices.ContainsFunc(w.bindings, (*binding).changes) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -272,5 +275,8 @@ func (w *watcher) tick(now time.Time) {
 	}
 	for _, b := range bindings {
 		b.refresh(now)
+	}
+	if w.published != nil {
+		go w.published.Renew() // it outlives a reload, as the keys do
 	}
 }

@@ -61,9 +61,22 @@ A secret that you know already is written as for all others. This is for %s.
 
 ### Keys that are fetched
 
-` + "`sns`" + ` and ` + "`paypal`" + ` sign with a key of their own, whose address is in the request. It is fetched from their hosts alone,
-kept for a day, and can be given by hand with ` + "`keys`" + `. A key that can not be fetched is 503, so that the provider tries
-again.
+` + "`sns`" + ` and ` + "`paypal`" + ` sign with a key of their own, whose address is in the request, and which is fetched from their hosts
+alone. ` + "`constantcontact`, `ebay`, `kinde` and `plaid`" + ` publish theirs at an address that the scheme knows or ` + "`key_service`" + `
+names; the request says which key it is, if anything. eBay and Plaid want to know who asks: there the secret is
+` + "`<client id>:<client secret>`" + `. For their test environments write ` + "`key_service https://sandbox.plaid.com/webhook_verification_key/get`" + `
+or ` + "`key_service https://api.sandbox.ebay.com/commerce/notification/v1/public_key/`" + `.
+
+A key is asked for when a request names it first, over HTTPS, without redirects, and at public addresses only. It is asked
+for again every twelve hours, apart from requests; the one before stays in force while that fails. A key that can not be
+fetched is 503, so that the provider tries again; one that the provider does not have is 401. A host is asked for at most
+one unknown key a minute. Who floods a relay with names of keys that do not exist can not keep a new one out by that: the
+networks that requests come from take turns. For that behind a proxy Caddy has to know the clients' addresses
+(` + "`trusted_proxies`" + `).
+
+On a machine that can not reach the provider keys are pinned: for ` + "`sns`" + ` and ` + "`paypal`" + ` with ` + "`keys`" + `, for the others as the
+secret, ` + "`<key id>:<public key in PEM>`" + ` (` + "`constantcontact`" + `: the key alone). What is pinned is not fetched, and has to be
+replaced by hand before the provider takes another.
 
 ### What is left out
 

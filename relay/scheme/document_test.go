@@ -139,6 +139,7 @@ func writeScheme(b *strings.Builder, s *Scheme, checked checks) {
 	for i := range s.Also {
 		row("Or", describeProof(&s.Also[i]))
 	}
+	row("Keys", describeKeys(&s.Proof))
 	row("Time", describeTime(&s.Proof))
 	row("Dedupe key", describeIdentity(s))
 	row("Event type", cmp.Or(names(s.Type), "none"))
@@ -171,6 +172,12 @@ func caddyfile(s *Scheme) string {
 	var block strings.Builder
 	if s.NeedsToken() {
 		block.WriteString("\ttoken " + file("token") + "\n")
+	}
+	if s.Keyless() {
+		secrets = ""
+		if s.KeyService.URL == "" {
+			block.WriteString("\tkey_service https://example." + s.Name + ".com/.well-known/jwks\n")
+		}
 	}
 	if s.Learns() {
 		secrets = ""
@@ -239,6 +246,20 @@ func describeProof(p *Proof) string {
 		over = canonicalWords[p.Canonical]
 	}
 	return fmt.Sprintf("%s, %s, in %s, over %s", algorithms[p.Algorithm], cmp.Or(p.Signature.Encoding, Hex), where, over)
+}
+
+// describeKeys says where the keys come from that are fetched.
+func describeKeys(p *Proof) string {
+	switch {
+	case p.KeyURL != nil:
+		return "fetched from the address in `" + plainText(p.KeyURL.Value) + "`, at the provider's hosts alone"
+	case p.KeyService == nil:
+		return ""
+	case p.KeyService.URL == "":
+		return "fetched from the address that `key_service` names, unless one is pinned"
+	default:
+		return "fetched from `" + p.KeyService.URL + "`, unless one is pinned; `key_service` may name another address"
+	}
 }
 
 // describePlace says where a signature is.

@@ -5,6 +5,7 @@ package scheme
 import (
 	"fmt"
 	"net/textproto"
+	"slices"
 	"time"
 )
 
@@ -33,6 +34,11 @@ func (s *Scheme) NeedsToken() bool {
 
 // Learns reports whether a handshake brings the secret of the events to come.
 func (s *Scheme) Learns() bool { return s.learns() }
+
+// FetchesKeys reports whether keys of the scheme are published by its provider.
+func (s *Scheme) FetchesKeys() bool {
+	return slices.ContainsFunc(s.proofs(), func(p *Proof) bool { return p.KeyURL != nil || p.KeyService != nil })
+}
 
 // SignatureHeaders lists the canonical names of the headers that carry a
 // signature, of a numbered one those that a request may have.

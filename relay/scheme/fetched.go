@@ -7,12 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
-	"sync"
-	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 // KeyURL says where a provider publishes the key of a request.
@@ -24,40 +21,20 @@ type KeyURL struct {
 	Pattern string `json:"pattern"`
 }
 
-const (
-	// fetchTimeout is within the time that senders wait.
-	fetchTimeout = 2 * time.Second
-	// keyLifetime is how long a fetched key is used before it is asked for again.
-	keyLifetime = 24 * time.Hour
-	// hostInterval is the least time between two fetches from one host.
-	hostInterval = time.Minute
-	// maxFetched is how many keys are kept.
-	maxFetched = 64
-)
-
-// keyURL is a KeyURL with its keys.
+// keyURL is a KeyURL ready for use.
 type keyURL struct {
 	value   *Template
 	pattern *regexp.Regexp
-	fetch   func(ctx context.Context, url string) ([]byte, error)
+	cache   *KeyCache
 	pinned  []*key
-	flight  singleflight.Group
-
-	mu    sync.Mutex
-	kept  map[string]fetchedKey
-	asked map[string]time.Time // by host
-}
-
-type fetchedKey struct {
-	key *key
-	at  time.Time
+	parsed  parsedKeys
 }
 
 func (p *proof) compileKeyURL() error {
 	if p.KeyURL == nil {
 		return nil
 	}
-	u := &keyURL{kept: make(map[string]fetchedKey), asked: make(map[string]time.Time)}
+	u := new(keyURL)
 	var err error
 	if u.value, err = ParseTemplate(p.KeyURL.Value); err != nil {
 		return fmt.Errorf("key_url: %w", err)
@@ -75,7 +52,7 @@ func (p *proof) compileKeyURL() error {
 // bindFetched takes secrets that are pinned keys apart from those that the
 // signed text must agree with.
 func (p *proof) bindFetched(secrets [][]byte, o Options) error {
-	p.keyURL.fetch = o.Fetch
+	p.keyURL.cache = o.Keys
 	for i, secret := range secrets {
 		trimmed := bytes.TrimSpace(secret)
 		if len(trimmed) == 0 {
@@ -94,7 +71,7 @@ func (p *proof) bindFetched(secrets [][]byte, o Options) error {
 	if len(p.keys) == 0 {
 		return fmt.Errorf("%w: beside the pinned key it must be said whose messages are taken", ErrNoSecret)
 	}
-	if o.Fetch == nil && len(p.keyURL.pinned) == 0 {
+	if o.Keys == nil && len(p.keyURL.pinned) == 0 {
 		return fmt.Errorf("%w: its keys are fetched and nothing can fetch them; pin one", ErrInvalid)
 	}
 	return nil
@@ -109,13 +86,12 @@ func (p *proof) fetchedKey(text []byte) (*key, error) {
 }
 
 // matchFetched verifies with the key that the request names, once for each
-// secret that the text may have to agree with.
+// secret that the text may have to agree with. Nothing is fetched for a request
+// that agrees with none.
 func (p *proof) matchFetched(r *Request, s *scratch) (int, *Failure) {
-	keys, failure := p.fetchedKeys(r)
-	if failure != nil {
-		return 0, failure
-	}
-	failure = &Failure{Reason: ErrMismatch}
+	failure := &Failure{Reason: ErrMismatch}
+	var keys []*key
+	var source *keyDocument
 	for _, expected := range p.keys {
 		s.message.fields.secret = []byte(expected.id)
 		texts, refused := p.form.texts(r, &s.message.fields)
@@ -123,8 +99,14 @@ func (p *proof) matchFetched(r *Request, s *scratch) (int, *Failure) {
 			failure = refused
 			continue
 		}
+		if keys == nil {
+			if keys, source, refused = p.fetchedKeys(r); refused != nil {
+				return 0, refused
+			}
+		}
 		s.message.template, s.message.text = nil, texts[0]
 		if _, refused = p.match(keys, s); refused == nil {
+			p.keyURL.cache.verified(source)
 			return expected.index, nil
 		}
 		failure = refused
@@ -133,82 +115,41 @@ func (p *proof) matchFetched(r *Request, s *scratch) (int, *Failure) {
 }
 
 // fetchedKeys gives the pinned keys, or the one that the request names.
-func (p *proof) fetchedKeys(r *Request) ([]*key, *Failure) {
+func (p *proof) fetchedKeys(r *Request) ([]*key, *keyDocument, *Failure) {
 	u := p.keyURL
 	if len(u.pinned) > 0 {
-		return u.pinned, nil
+		return u.pinned, nil, nil
 	}
 	address, missing := u.value.evaluate(r, &Fields{})
 	if missing != nil {
-		return nil, lacking(missing, r)
+		return nil, nil, lacking(missing, r)
 	}
 	if !u.pattern.MatchString(address) {
-		return nil, &Failure{Reason: ErrMismatch, note: "the key's URL is not the provider's"}
+		return nil, nil, &Failure{Reason: ErrMismatch, note: "the key's URL is not the provider's"}
 	}
-	k, err := u.get(address, p.fetchedKey)
+	readable := func(d *keyDocument) ([]*key, error) {
+		k, err := p.fetchedKey(d.text)
+		return []*key{k}, err
+	}
+	d, err := u.cache.get(keyQuestion{
+		name: address, host: hostOf(address), from: networkOf(r.Remote),
+		has: func(d *keyDocument) bool { return len(u.parsed.of(d, readable)) > 0 },
+		ask: func(ctx context.Context, fetch KeyFetch) ([]byte, error) {
+			return fetch(ctx, KeyRequest{Method: http.MethodGet, URL: address})
+		},
+	})
+	if err != nil {
+		return nil, nil, keyFailure(err)
+	}
+	return u.parsed.of(d, readable), d, nil
+}
+
+// keyFailure says why there is no key to verify with.
+func keyFailure(err error) *Failure {
 	if errors.Is(err, ErrNoKey) {
-		return nil, &Failure{Reason: ErrMismatch, note: "the key's URL leads to no key"}
+		return &Failure{Reason: ErrMismatch, note: "the request names a key that its provider does not have: " + err.Error()}
 	}
-	if err != nil {
-		return nil, &Failure{Reason: ErrUnavailable, note: "fetching the provider's key: " + err.Error()}
-	}
-	return []*key{k}, nil
-}
-
-// get returns a key from memory, or fetches it: one request at a time for each
-// URL, and at most one a minute for each host. A key that is due for renewal
-// serves on where it can not be renewed.
-func (u *keyURL) get(address string, parse func([]byte) (*key, error)) (*key, error) {
-	now := time.Now()
-	u.mu.Lock()
-	kept, ok := u.kept[address]
-	u.mu.Unlock()
-	if ok && now.Sub(kept.at) < keyLifetime {
-		return kept.key, nil
-	}
-	fresh, err, _ := u.flight.Do(address, func() (any, error) { return u.load(address, parse) })
-	if err != nil {
-		if ok {
-			return kept.key, nil
-		}
-		return nil, err
-	}
-	return fresh.(*key), nil
-}
-
-func (u *keyURL) load(address string, parse func([]byte) (*key, error)) (*key, error) {
-	if err := u.allow(address); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
-	defer cancel()
-	text, err := u.fetch(ctx, address)
-	if err != nil {
-		return nil, err
-	}
-	k, err := parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.kept) >= maxFetched {
-		clear(u.kept)
-	}
-	u.kept[address] = fetchedKey{k, time.Now()}
-	return k, nil
-}
-
-// allow spaces the fetches from one host that lead to nothing.
-func (u *keyURL) allow(address string) error {
-	host := hostOf(address)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if last, ok := u.asked[host]; ok && time.Since(last) < hostInterval {
-		return fmt.Errorf("%s was asked less than a minute ago", host)
-	}
-	u.asked[host] = time.Now()
-	return nil
+	return &Failure{Reason: ErrUnavailable, note: "fetching the provider's key: " + err.Error()}
 }
 
 func hostOf(address string) string {

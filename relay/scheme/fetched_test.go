@@ -53,18 +53,18 @@ func notification(t *testing.T, topic, certURL string) *Request {
 		"Timestamp":"2025-06-15T15:06:40.000Z","SignatureVersion":"2","Signature":%q,"SigningCertURL":%q}`, topic, signRSA(t, text), certURL))
 }
 
-type keyService struct {
+type publisher struct {
 	answers map[string][]byte
 	err     error
 	asked   int
 }
 
-func (k *keyService) fetch(_ context.Context, url string) ([]byte, error) {
+func (k *publisher) fetch(_ context.Context, r KeyRequest) ([]byte, error) {
 	k.asked++
 	if k.err != nil {
 		return nil, k.err
 	}
-	if text, ok := k.answers[url]; ok {
+	if text, ok := k.answers[r.URL]; ok {
 		return text, nil
 	}
 	return nil, ErrNoKey
@@ -73,10 +73,10 @@ func (k *keyService) fetch(_ context.Context, url string) ([]byte, error) {
 const goodCertificate = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-1.pem"
 
 // snsService is a verifier of SNS and what it fetches its certificate from.
-func snsService(t *testing.T) (*keyService, *Verifier) {
+func snsService(t *testing.T) (*publisher, *Verifier) {
 	t.Helper()
-	service := &keyService{answers: map[string][]byte{goodCertificate: certificate(t)}}
-	v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Fetch: service.fetch})
+	service := &publisher{answers: map[string][]byte{goodCertificate: certificate(t)}}
+	v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Keys: NewKeyCache(service.fetch)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +98,7 @@ func TestSNSFetchesItsCertificateOnce(t *testing.T) {
 		// A renewal that fails does not end the service.
 		time.Sleep(keyLifetime + time.Minute)
 		service.err = errors.New("down")
+		v.options.Keys.Renew()
 		if _, err := v.Verify(notification(t, topic, goodCertificate), noon); err != nil || service.asked != 2 {
 			t.Errorf("after a failed renewal: %v, asked %d times", err, service.asked)
 		}
@@ -130,8 +131,8 @@ func TestSNSRefusesWhatIsNotItsTopicOrAmazons(t *testing.T) {
 
 func TestKeyServiceTroubleIs503AndAnUnknownKey401(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service := &keyService{err: errors.New("connection refused")}
-		v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Fetch: service.fetch})
+		service := &publisher{err: errors.New("connection refused")}
+		v, err := preset(t, "sns").CompileWith([][]byte{[]byte(topic)}, Options{Keys: NewKeyCache(service.fetch)})
 		if err != nil {
 			t.Fatal(err)
 		}

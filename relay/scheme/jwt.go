@@ -27,6 +27,9 @@ type JWT struct {
 	KeyIDs bool `json:"key_ids,omitempty"`
 	// Issuer is what `iss` must be. Default: any.
 	Issuer string `json:"issuer,omitempty"`
+	// Claims lists claims that must be there, where the same keys sign tokens for
+	// other purposes. Default: none.
+	Claims []string `json:"claims,omitempty"`
 	// BodyHash is the claim that holds the SHA-256 of the body in hex, present
 	// exactly if there is a body. Default: the body is not covered.
 	BodyHash string `json:"body_hash,omitempty"`
@@ -44,7 +47,7 @@ const jwtLeeway = 2 * time.Second
 
 func (j *JWT) clone() *JWT {
 	c := *j
-	c.Algorithms = slices.Clone(j.Algorithms)
+	c.Algorithms, c.Claims = slices.Clone(j.Algorithms), slices.Clone(j.Claims)
 	return &c
 }
 
@@ -105,6 +108,20 @@ func (p *Proof) newJWTKey(secret []byte) (*key, error) {
 	return k, nil
 }
 
+// newJWTPublic binds a published key to those of the algorithms that it is of.
+func newJWTPublic(algorithms []string, public any) (*key, error) {
+	for _, alg := range algorithms {
+		kind := ECDSASHA256
+		if alg == "RS256" {
+			kind = RSASHA256
+		}
+		if _, err := newAsymmetric(kind, "", public); err == nil {
+			return &key{jwt: public}, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: a key of another kind than %s needs", ErrKey, strings.Join(algorithms, " or "))
+}
+
 // public is the key as the parser of tokens wants it.
 func (k *key) public() any {
 	if private, ok := k.jwt.(crypto.Signer); ok {
@@ -117,10 +134,45 @@ func (p *proof) verifyJWT(r *Request, now time.Time, s *scratch) (checked, *Fail
 	if note := p.collector.collect(r, s); note != "" {
 		return checked{}, &Failure{Reason: ErrMalformed, note: note}
 	}
+	if p.service == nil {
+		return p.parseJWT(r, now, s, p.keys)
+	}
+	id, failure := p.jwtKeyID(s.found[0].text)
+	if failure != nil {
+		return checked{}, failure
+	}
+	var result checked
+	failure = p.withServiceKeys(r, id, func(keys []*key) *Failure {
+		var refused *Failure
+		result, refused = p.parseJWT(r, now, s, keys)
+		return refused
+	})
+	return result, failure
+}
+
+// jwtKeyID reads which key a token names, unverified. A token that no key could
+// verify is refused before one is asked for.
+func (p *proof) jwtKeyID(token string) (string, *Failure) {
+	unverified, _, err := jwt.NewParser(jwt.WithStrictDecoding()).ParseUnverified(token, jwt.MapClaims{})
+	if err != nil {
+		return "", &Failure{Reason: ErrMalformed, note: "the token can not be read"}
+	}
+	if !slices.Contains(p.JWT.Algorithms, unverified.Method.Alg()) {
+		return "", &Failure{Reason: ErrMismatch, note: "the token's algorithm is not the provider's"}
+	}
+	id, _ := unverified.Header["kid"].(string)
+	if !p.JWT.KeyIDs {
+		id = ""
+	}
+	return id, nil
+}
+
+// parseJWT verifies a token with the first of the keys that fits.
+func (p *proof) parseJWT(r *Request, now time.Time, s *scratch, keys []*key) (checked, *Failure) {
 	parser := jwt.NewParser(jwt.WithValidMethods(p.JWT.Algorithms), jwt.WithStrictDecoding(),
 		jwt.WithTimeFunc(func() time.Time { return now }), jwt.WithLeeway(jwtLeeway))
 	failure := &Failure{Reason: ErrMismatch}
-	for _, k := range p.keys {
+	for _, k := range keys {
 		claims := make(jwt.MapClaims)
 		_, err := parser.ParseWithClaims(s.found[0].text, claims, func(t *jwt.Token) (any, error) {
 			if id, _ := t.Header["kid"].(string); k.id != "" && k.id != id {
@@ -167,6 +219,11 @@ func (j *JWT) claims(claims jwt.MapClaims, r *Request, now time.Time) (time.Time
 	}
 	if issuer, _ := claims.GetIssuer(); j.Issuer != "" && issuer != j.Issuer {
 		return time.Time{}, refuse("iss")
+	}
+	for _, name := range j.Claims {
+		if _, ok := claims[name]; !ok {
+			return time.Time{}, &Failure{Reason: ErrMismatch, note: "no claim " + name + ": it is a token for another purpose"}
+		}
 	}
 	if j.URLHash != "" && !hashClaim(claims[j.URLHash], []byte(r.URL)) {
 		return time.Time{}, refuse(j.URLHash)

@@ -116,7 +116,7 @@ func TestTokenInTheBody(t *testing.T) {
 
 func TestKindeSendsATokenAsItsBody(t *testing.T) {
 	v := exampleVerifier(t, preset(t, "kinde"))
-	token := mint(t, jwt.SigningMethodRS256, testRSA(), "kid", jwt.MapClaims{"type": "user.created", "iat": noon.Unix()})
+	token := mint(t, jwt.SigningMethodRS256, testRSA(), "kid", jwt.MapClaims{"event_id": "e", "type": "user.created", "iat": noon.Unix()})
 	got, err := v.Verify(post(token), noon)
 	if err != nil || len(got.Identity) == 0 || !got.Timestamp.Equal(noon) {
 		t.Errorf("%+v %v", got, err)
@@ -126,6 +126,7 @@ func TestKindeSendsATokenAsItsBody(t *testing.T) {
 		"{}":                          ErrMalformed,
 		"":                            ErrMissing,
 		mint(t, jwt.SigningMethodRS256, testRSA(), "other", jwt.MapClaims{}):                                 ErrMismatch,
+		mint(t, jwt.SigningMethodRS256, testRSA(), "kid", jwt.MapClaims{"sub": "a user", "type": "x"}):       ErrMismatch,
 		mint(t, jwt.SigningMethodHS256, []byte("kid"), "kid", jwt.MapClaims{}):                               ErrMismatch,
 		mint(t, jwt.SigningMethodRS256, testRSA(), "kid", jwt.MapClaims{"exp": noon.Add(-time.Hour).Unix()}): ErrStale,
 	} {

@@ -44,7 +44,9 @@ var codePresets = []Scheme{
 		Name: "kinde",
 		Proof: Proof{
 			Signature: Signature{Whole: true, Encoding: Text},
-			JWT:       &JWT{Algorithms: []string{"RS256"}, KeyIDs: true},
+			// The same keys sign the access tokens of its customers' users.
+			JWT:        &JWT{Algorithms: []string{"RS256"}, KeyIDs: true, Claims: []string{"event_id", "type"}},
+			KeyService: &KeyService{},
 		},
 		IdentityBody: true,
 	},

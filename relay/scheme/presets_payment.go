@@ -77,8 +77,9 @@ var paymentPresets = []Scheme{
 	{
 		Name: "plaid",
 		Proof: Proof{
-			Signature: Signature{Header: "Plaid-Verification", Encoding: Text},
-			JWT:       &JWT{Algorithms: []string{"ES256"}, KeyIDs: true, BodyHash: "request_body_sha256", MaxAge: 5 * minute},
+			Signature:  Signature{Header: "Plaid-Verification", Encoding: Text},
+			JWT:        &JWT{Algorithms: []string{"ES256"}, KeyIDs: true, BodyHash: "request_body_sha256", MaxAge: 5 * minute},
+			KeyService: &KeyService{URL: "https://production.plaid.com/webhook_verification_key/get", Protocol: "plaid"},
 		},
 		Type: []string{in("webhook_type") + "." + in("webhook_code")}, IdentityBody: true,
 	},
@@ -108,6 +109,7 @@ var paymentPresets = []Scheme{
 		Proof: Proof{
 			Signature: Signature{Header: "X-EBAY-SIGNATURE", Format: Base64JSON, Tag: "signature", Encoding: Base64},
 			Algorithm: ECDSASHA1, Key: PEMKey, KeyID: element("kid"),
+			KeyService: &KeyService{URL: "https://api.ebay.com/commerce/notification/v1/public_key/", Protocol: "ebay"},
 		},
 		EventID: path("notification.notificationId"), Type: path("metadata.topic"),
 		RejectStatus: http.StatusPreconditionFailed, Handshakes: ebayHandshakes,

@@ -117,6 +117,7 @@ var workPresets = []Scheme{
 		Proof: Proof{
 			Signature: Signature{Header: "X-CTCT-WEBHOOK-SIG", Format: Detached, Field: "header", Encoding: Base64URL},
 			Algorithm: RSASHA256, Key: PEMKey, Message: element("header") + "." + body,
+			KeyService: &KeyService{URL: "https://developer.constantcontact.com/.well-known/jwks.json"},
 		},
 		Unidentified: "events whose ids are not known here",
 	},

@@ -132,6 +132,10 @@ func (p *Proof) clone() Proof {
 		u := *p.KeyURL
 		c.KeyURL = &u
 	}
+	if p.KeyService != nil {
+		k := *p.KeyService
+		c.KeyService = &k
+	}
 	if p.JWT != nil {
 		c.JWT = p.JWT.clone()
 	}

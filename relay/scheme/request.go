@@ -19,6 +19,9 @@ type Request struct {
 	Host string
 	// Body is the raw body, before any decoding.
 	Body []byte
+	// Remote is the IP address of the sender, empty if it is not known. It proves
+	// nothing: senders take turns by it where keys have to be fetched.
+	Remote string
 }
 
 // header returns the only line of a canonical header name. lines tells how

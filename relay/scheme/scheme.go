@@ -97,6 +97,8 @@ type Proof struct {
 	// KeyURL says where the request's own key is fetched from. The secrets are
 	// then what the signed text must agree with.
 	KeyURL *KeyURL `json:"key_url,omitempty"`
+	// KeyService says where the provider's keys are asked for by their ids.
+	KeyService *KeyService `json:"key_service,omitempty"`
 	// JWT says that the signature is a JSON Web Token, and what it must claim.
 	JWT *JWT `json:"jwt,omitempty"`
 	// Require lists templates and the values that they must have.

@@ -55,7 +55,7 @@ func (p *proof) canStamp() bool {
 }
 
 func (p *proof) signature(identity *Identity, r *Request, id string, now time.Time, keys []*key, s *scratch) (http.Header, error) {
-	if p.keyURL != nil || p.Signature.Header == "" {
+	if p.keyURL != nil || p.service != nil || p.Signature.Header == "" {
 		return nil, fmt.Errorf("%w: the signature is in the body, or its key is the provider's own", ErrCannotSign)
 	}
 	if p.JWT != nil {

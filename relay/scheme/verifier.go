@@ -4,7 +4,6 @@ package scheme
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -34,6 +33,7 @@ type proof struct {
 	timestamp *Template
 	keyID     *Template
 	keyURL    *keyURL
+	service   *keyService // nil where its keys are pinned
 	require   []requirement
 	keys      []*key
 	complete  bool // the message names nothing that a request can lack
@@ -49,10 +49,9 @@ type requirement struct {
 
 // Options is what some schemes need beside their secrets.
 type Options struct {
-	// Fetch gets a key or certificate by its URL, over HTTPS only, without
-	// redirects, and bounded in time and size. Schemes whose keys are fetched
+	// Keys gets the keys that providers publish. Schemes whose keys are fetched
 	// need it unless their keys are pinned.
-	Fetch func(ctx context.Context, url string) ([]byte, error)
+	Keys *KeyCache
 	// Token is the verify token of providers whose handshake has one of its own.
 	Token []byte
 	// Expecting says that the handshake is to bring the secret: then there may
@@ -87,7 +86,7 @@ func (s *Scheme) Compile(secrets [][]byte) (*Verifier, error) {
 // CompileWith is Compile with options.
 func (s *Scheme) CompileWith(secrets [][]byte, o Options) (*Verifier, error) {
 	v := &Verifier{scheme: s.Clone(), secrets: len(secrets), options: o}
-	if len(secrets) == 0 && (!o.Expecting || !s.learns()) {
+	if len(secrets) == 0 && !s.Keyless() && (!o.Expecting || !s.learns()) {
 		return nil, fmt.Errorf("scheme %s: %w", s.Name, ErrNoSecret)
 	}
 	var err error
@@ -119,6 +118,9 @@ func (s *Scheme) CompileWith(secrets [][]byte, o Options) (*Verifier, error) {
 func (p *proof) bind(secrets [][]byte, o Options) error {
 	if p.keyURL != nil {
 		return p.bindFetched(secrets, o)
+	}
+	if p.service != nil {
+		return p.bindService(secrets, o)
 	}
 	for i, secret := range secrets {
 		k, err := newKey(p.Proof, secret)
@@ -166,6 +168,9 @@ func compileProof(described *Proof) (*proof, error) {
 		}
 	}
 	if err := p.compileKeyURL(); err != nil {
+		return nil, err
+	}
+	if err := p.compileKeyService(); err != nil {
 		return nil, err
 	}
 	p.collector = newCollector(described.Signature, p.usedFields())
@@ -266,7 +271,7 @@ func (p *Proof) checkKey() error {
 	default:
 		return fmt.Errorf("%w: unknown algorithm %q", ErrInvalid, p.Algorithm)
 	}
-	fits := p.KeyURL != nil || !asymmetric
+	fits := p.KeyURL != nil || p.KeyService != nil || !asymmetric
 	switch p.Key {
 	case "", RawKey, HexKey, Base64Key, Base64URLKey, SHA1Key:
 	case StandardKey, StandardOrRawKey:

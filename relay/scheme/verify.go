@@ -138,10 +138,33 @@ func (p *proof) matchTexts(r *Request, s *scratch) (int, *Failure) {
 	if p.keyURL != nil {
 		return p.matchFetched(r, s)
 	}
+	if p.service != nil {
+		return p.matchService(r, s)
+	}
 	keys, failure := p.keysFor(r, s)
 	if failure != nil {
 		return 0, failure
 	}
+	return p.matchKeys(keys, r, s)
+}
+
+// matchService does so with the keys that the provider publishes.
+func (p *proof) matchService(r *Request, s *scratch) (int, *Failure) {
+	id := ""
+	if p.keyID != nil {
+		var missing *part
+		if id, missing = p.keyID.evaluate(r, &s.message.fields); missing != nil {
+			return 0, lacking(missing, r)
+		}
+	}
+	secret := 0
+	return secret, p.withServiceKeys(r, id, func(keys []*key) *Failure {
+		_, failure := p.matchKeys(keys, r, s)
+		return failure
+	})
+}
+
+func (p *proof) matchKeys(keys []*key, r *Request, s *scratch) (int, *Failure) {
 	if p.form == nil && p.complete {
 		return p.match(keys, s)
 	}
