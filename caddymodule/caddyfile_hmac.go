@@ -106,7 +106,7 @@ func countArgs(d *caddyfile.Dispenser, word string, args []string, least, most i
 //	    name       <name>
 //	    secret     <secrets...>
 //
-//	    algorithm  sha256|sha1|sha512|digest-sha256|ed25519|ecdsa-p256-sha256|ecdsa-sha1|rsa-sha256|rsa-sha1|token
+//	    algorithm  sha256|sha1|sha384|sha512|digest-sha256|ed25519|ecdsa-p256-sha256|ecdsa-sha1|rsa-sha256|rsa-sha1|token
 //	    key        raw|hex|base64|base64url|whsec|whsec-or-raw|sha1|pem|spki-base64
 //	    key_id     <template>
 //	    key_url    <template> <pattern>

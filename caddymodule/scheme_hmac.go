@@ -43,6 +43,7 @@ const hmacName = "hmac"
 var algorithms = map[string]scheme.Algorithm{
 	"sha1":                      scheme.HMACSHA1,
 	"sha256":                    scheme.HMACSHA256,
+	"sha384":                    scheme.HMACSHA384,
 	"sha512":                    scheme.HMACSHA512,
 	string(scheme.DigestSHA256): scheme.DigestSHA256,
 	string(scheme.Ed25519):      scheme.Ed25519,

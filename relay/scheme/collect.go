@@ -76,6 +76,36 @@ func (c *collector) present(r *Request) bool {
 	return ok && value != ""
 }
 
+// carries reports whether a signature in a header is written as it is expected:
+// several forms may share one header, and differ in the prefix or the tag.
+func (c *collector) carries(r *Request) bool {
+	begins := c.Prefix
+	if c.Format == KeyValue {
+		begins = c.Tag + "="
+	}
+	if begins == "" || len(c.headers) == 0 || c.Groups || c.Format != KeyValue && c.Format != Plain && c.Format != "" {
+		return true
+	}
+	for _, name := range c.headers {
+		for _, line := range r.Header[name] {
+			if c.Format != KeyValue {
+				if strings.HasPrefix(line, begins) {
+					return true
+				}
+				continue
+			}
+			for more := true; more; {
+				var element string
+				element, line, more = cut(line, c.Separator)
+				if strings.HasPrefix(strings.TrimLeft(element, " "), begins) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // value returns a signature that is not in a header.
 func (c *collector) value(r *Request) (string, bool) {
 	switch {

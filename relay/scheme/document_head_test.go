@@ -81,11 +81,12 @@ replaced by hand before the provider takes another.
 ### What is left out
 
 - What signs nothing: Mailchimp's marketing webhooks (a secret path is all there is), and senders without any secret.
-- What is no more: Clearbit, Orbit, HostedHooks, MongoDB's App Services.
+- What is no more: the webhooks of MongoDB's App Services, which ended in 2025 (Atlas alerts are ` + "`mongodb`" + `).
+- What nobody here found a description of: Orbit and HostedHooks, which have been given up.
 - Weak variants beside a better one: Chargify's MD5 signature, the ` + "`v0`" + ` of Stripe, versions that a provider has replaced
   and calls insecure.
-- What nobody here could check against a description of the provider: the robots of DingTalk and the official accounts
-  of WeChat, which sign no body.
+- What signs no body and whose own description could not be read here: the robots of DingTalk and the official accounts
+  of WeChat.
 
 ## All schemes
 

@@ -200,7 +200,7 @@ func needsURL(s *Scheme) bool {
 
 // algorithms are what people call them.
 var algorithms = map[Algorithm]string{
-	HMACSHA1: "HMAC-SHA1", HMACSHA256: "HMAC-SHA256", HMACSHA512: "HMAC-SHA512", DigestSHA256: "SHA-256 of a text with the secret",
+	HMACSHA1: "HMAC-SHA1", HMACSHA256: "HMAC-SHA256", HMACSHA384: "HMAC-SHA384", HMACSHA512: "HMAC-SHA512", DigestSHA256: "SHA-256 of a text with the secret",
 	Ed25519: "Ed25519", ECDSASHA256: "ECDSA P-256 with SHA-256", ECDSASHA1: "ECDSA with SHA-1",
 	RSASHA256: "RSA with SHA-256", RSASHA1: "RSA with SHA-1", Token: "a fixed text",
 }
@@ -414,6 +414,9 @@ func describeHandshakes(s *Scheme) string {
 			if value := h.When[when]; value != "" {
 				text += " = `" + value + "`"
 			}
+		}
+		if h.Sealed != "" {
+			text += ", encrypted in `" + plainText(h.Sealed) + "`"
 		}
 		if h.Signed {
 			text += ", signed"

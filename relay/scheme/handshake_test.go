@@ -4,6 +4,11 @@ package scheme
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -218,5 +223,59 @@ func TestEventsAreNoHandshakes(t *testing.T) {
 		if a, err := v.Handshake(exampleRequest(v, "x"), noon); a != nil || err != nil {
 			t.Errorf("%s: %+v %v", name, a, err)
 		}
+	}
+}
+
+// seal encrypts as Lark does.
+func seal(t *testing.T, key, document string) string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(key))
+	block, err := aes.NewCipher(sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	padding := aes.BlockSize - len(document)%aes.BlockSize
+	plain := append([]byte(document), bytes.Repeat([]byte{byte(padding)}, padding)...)
+	sealed := make([]byte, aes.BlockSize+len(plain))
+	copy(sealed, "0123456789abcdef")
+	cipher.NewCBCEncrypter(block, sealed[:aes.BlockSize]).CryptBlocks(sealed[aes.BlockSize:], plain)
+	return base64.StdEncoding.EncodeToString(sealed)
+}
+
+func TestLarkAsksEncrypted(t *testing.T) {
+	v, err := preset(t, "lark").CompileWith([][]byte{[]byte("other"), []byte("test key")}, Options{Token: []byte("token")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(text string) (*Answer, error) { return v.Handshake(post(`{"encrypt":"`+text+`"}`), noon) }
+	const question = `{"challenge":"ajls384kdjx98XX","token":"token","type":"url_verification"}`
+	if a, err := ask(seal(t, "test key", question)); err != nil || a == nil || string(a.Body) != `{"challenge":"ajls384kdjx98XX"}` {
+		t.Errorf("%+v %v", a, err)
+	}
+	if a, err := ask(seal(t, "test key", strings.Replace(question, `"token"`, `"Token"`, 1))); a == nil || a.Status != 403 || err == nil {
+		t.Errorf("without the token: %+v %v", a, err)
+	}
+	for name, text := range map[string]string{
+		"another key": seal(t, "another key", question), "an event": seal(t, "test key", `{"schema":"2.0"}`), "no JSON": seal(t, "test key", "x"),
+		"short": "AAAA", "empty": "", "no base64": "%", "long": seal(t, "test key", question+strings.Repeat(" ", maxSealed)),
+	} {
+		if a, err := ask(text); a != nil || err != nil {
+			t.Errorf("%s: %+v %v", name, a, err)
+		}
+	}
+}
+
+// The example of Lark's documentation of its encryption: "hello world" under "test key".
+func TestLarkDecryptsTheDocumentedExample(t *testing.T) {
+	h, err := compileHandshake(&Handshake{Sealed: in("encrypt")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &Verifier{ciphers: newCiphers([]*handshake{h}, [][]byte{[]byte("test key")})}
+	sealed, _ := base64.StdEncoding.DecodeString("P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk=")
+	plain := make([]byte, len(sealed)-aes.BlockSize)
+	cipher.NewCBCDecrypter(v.ciphers[0], sealed[:aes.BlockSize]).CryptBlocks(plain, sealed[aes.BlockSize:])
+	if !strings.HasPrefix(string(plain), "hello world") {
+		t.Errorf("%q", plain)
 	}
 }

@@ -88,7 +88,7 @@ func newNamelessKey(p *Proof, secret []byte) (*key, error) {
 // bindKey makes a key of decoded bytes.
 func bindKey(alg Algorithm, tag string, raw []byte) (*key, error) {
 	switch alg {
-	case HMACSHA1, HMACSHA256, HMACSHA512:
+	case HMACSHA1, HMACSHA256, HMACSHA384, HMACSHA512:
 		return newMAC(alg, tag, raw), nil
 	case DigestSHA256:
 		return newDigest(tag, raw), nil

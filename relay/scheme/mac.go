@@ -98,6 +98,8 @@ func hashOf(alg Algorithm) (newHash func() hash.Hash, size int) {
 		return sha1.New, sha1.Size
 	case HMACSHA256:
 		return sha256.New, sha256.Size
+	case HMACSHA384:
+		return sha512.New384, sha512.Size384
 	case HMACSHA512:
 		return sha512.New, sha512.Size
 	default:

@@ -54,8 +54,6 @@ var codePresets = []Scheme{
 		Name:    "linear",
 		Proof:   stamped(hexMAC("Linear-Signature"), body, Timestamp{Value: in("webhookTimestamp"), Unit: Milliseconds, Tolerance: minute}),
 		EventID: named("Linear-Delivery"), Type: []string{header("Linear-Event"), in("type")},
-		// The time in the body is that of the attempt, so its hash can not join.
-		Identity: []string{"{http.relay.event_id}", in("data.id")}, IdentityAlone: true,
 	},
 	{
 		// Only the version that this preset knows counts, whatever else is listed.

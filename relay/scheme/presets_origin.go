@@ -95,6 +95,7 @@ var origins = map[string]origin{
 	"jira":               {"Jira", "the secret of the webhook"},
 	"klaviyo":            {"Klaviyo", "the secret of the webhook"},
 	"knock":              {"Knock", "the signing key of the outbound webhook"},
+	"clearbit":           {"Clearbit", "the secret API key of the account"},
 	"lark":               {"Lark, Feishu", "the encrypt key of the app"},
 	"launchdarkly":       {"LaunchDarkly", "the secret of the webhook"},
 	"lemonsqueezy":       {"Lemon Squeezy", "the signing secret of the webhook"},

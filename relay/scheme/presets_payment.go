@@ -40,6 +40,8 @@ var paymentPresets = []Scheme{
 	},
 	{
 		Name: "coinbasecdp", Aliases: []string{"hook0"}, Proof: canonical(fieldsWithout("X-Hook0-Signature"), "hook0"),
+		// Hook0 signs without headers where it is told to.
+		Also:    []Proof{fields("X-Hook0-Signature", "t", "v0", Seconds, 5*minute)},
 		EventID: named("X-Event-Id"), Type: named("X-Event-Type"),
 	},
 	{

@@ -107,6 +107,7 @@ var workPresets = []Scheme{
 		Name: "linkedin", Proof: keyedMessage(hexMAC("X-LI-Signature"), "hmacsha256="+body),
 		EventID: path("notifications.0.notificationId"), Type: path("type"),
 	},
+	{Name: "clearbit", Proof: mac("X-Request-Signature", HMACSHA1, Hex, "sha1="), EventID: path("id"), Type: path("type")},
 	{Name: "frameio", Aliases: []string{"frame_io"}, Proof: versioned("X-Frameio-Signature", "v0", "X-Frameio-Request-Timestamp"), Type: path("type"), IdentityBody: true},
 	{
 		Name: "webflow", Proof: stamped(hexMAC("X-Webflow-Signature"), ts+":"+body, Timestamp{Value: header("X-Webflow-Timestamp"), Tolerance: unchecked}),
@@ -151,6 +152,11 @@ var workPresets = []Scheme{
 	},
 	{
 		Name: "websub", Aliases: []string{"pubsubhubbub"}, Proof: mac("X-Hub-Signature", HMACSHA256, Hex, "sha256="),
+		// The hub chooses; most hubs still know nothing but the last.
+		Also: []Proof{
+			mac("X-Hub-Signature", HMACSHA512, Hex, "sha512="), mac("X-Hub-Signature", HMACSHA384, Hex, "sha384="),
+			mac("X-Hub-Signature", HMACSHA1, Hex, "sha1="),
+		},
 		IdentityBody: true, Handshakes: websubHandshakes,
 	},
 }

@@ -16,6 +16,7 @@ type Algorithm string
 const (
 	HMACSHA1   Algorithm = "hmac-sha1"
 	HMACSHA256 Algorithm = "hmac-sha256"
+	HMACSHA384 Algorithm = "hmac-sha384"
 	HMACSHA512 Algorithm = "hmac-sha512"
 	// DigestSHA256 is the plain digest of a text that contains the secret.
 	DigestSHA256 Algorithm = "digest-sha256"

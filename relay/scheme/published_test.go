@@ -4,6 +4,7 @@ package scheme
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -65,6 +66,48 @@ func TestSanityAsItsLibraryTests(t *testing.T) {
 		r.Header.Set("sanity-webhook-signature", c.signature)
 		if _, err := mustCompile(t, preset(t, "sanity"), c.secret).Verify(r, noon); (err == nil) != c.ok {
 			t.Errorf("%s %s: %v", c.body, c.signature, err)
+		}
+	}
+}
+
+// TestHook0AsItsLibraryShows has the request of the example in hook0's client for Rust, which is signed without headers.
+func TestHook0AsItsLibraryShows(t *testing.T) {
+	const stamp, signature = "t=1737981303", ",v0=fb1010dc3b7b6a3b0c0be62e4acd5b0d2771acd94ba9ae6894a9711262f1a3ac"
+	v := mustCompile(t, preset(t, "hook0"), "ebc17f0b-566e-4d02-be72-df8ec3a6d16c")
+	now := time.Unix(1737981303, 0)
+	r := post(`{"test": true}`)
+	for header, want := range map[string]error{
+		stamp + signature: nil,
+		stamp + signature + ",v1=" + strings.Repeat("0", 64):  ErrMismatch, // only the newest counts
+		"t=1737981304" + signature:                            ErrMismatch,
+		stamp + strings.Replace(signature, "v0=", "v2=", 1):   ErrMalformed,
+		stamp + ",h=content-type" + signature:                 nil, // which it does not sign
+		stamp + ",h=x-event-id,v1=" + signature[len(",v0="):]: ErrMissing,
+	} {
+		r.Header.Set("X-Hook0-Signature", header)
+		if _, err := v.Verify(r, now); !errors.Is(err, want) {
+			t.Errorf("%s: %v, expected %v", header, err, want)
+		}
+	}
+}
+
+// TestWebSubHubsChooseTheHash has HMACs made with openssl.
+func TestWebSubHubsChooseTheHash(t *testing.T) {
+	v := mustCompile(t, preset(t, "websub"), "secret")
+	r := post("hello")
+	for header, want := range map[string]error{
+		"sha1=5112055c05f944f85755efc5cd8970e194e9f45b":                                                                                           nil,
+		"sha256=88aab3ede8d3adf94d26ab90d3bafd4a2083070c3bcce9c014ee04a443847c0b":                                                                 nil,
+		"sha384=7e1e620ca0068fd1fce00c1ad3f5c6dbb12874dd2fb9c26502d09d0d804f2c0ba1d921b9458416cba480417571001e18":                                 nil,
+		"sha512=db1595ae88a62fd151ec1cba81b98c39df82daae7b4cb9820f446d5bf02f1dcfca6683d88cab3e273f5963ab8ec469a746b5b19086371239f67d1e5f99a79440": nil,
+		"sha256=5112055c05f944f85755efc5cd8970e194e9f45b":                                                                                         ErrMalformed,
+		"sha1=88aab3ede8d3adf94d26ab90d3bafd4a2083070c3bcce9c014ee04a443847c0b":                                                                   ErrMalformed,
+		"md5=bade63863c61ed0b3165806ecd6acefc":                                                                                                    ErrMalformed,
+		"sha256=88aab3ede8d3adf94d26ab90d3bafd4a2083070c3bcce9c014ee04a443847c0c":                                                                 ErrMismatch,
+	} {
+		r.Header.Set("X-Hub-Signature", header)
+		if _, err := v.Verify(r, noon); !errors.Is(err, want) {
+			t.Errorf("%s: %v, expected %v", header, err, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package scheme
 
 import (
 	"cmp"
+	"crypto/cipher"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,6 +21,7 @@ type Verifier struct {
 	places   int // how many keys all proofs have
 
 	handshakes []*handshake
+	ciphers    []cipher.Block // of sealed handshakes
 	options    Options
 	scratches  sync.Pool
 }
@@ -111,6 +113,7 @@ func (s *Scheme) CompileWith(secrets [][]byte, o Options) (*Verifier, error) {
 	if v.handshakes, err = compileHandshakes(v.scheme); err != nil {
 		return nil, fmt.Errorf("scheme %s: %w", s.Name, err)
 	}
+	v.ciphers = newCiphers(v.handshakes, secrets)
 	return v, nil
 }
 
@@ -265,7 +268,7 @@ func (p *Proof) checkKey() error {
 	}
 	asymmetric := false
 	switch p.Algorithm {
-	case HMACSHA1, HMACSHA256, HMACSHA512, DigestSHA256, Token, Ed25519:
+	case HMACSHA1, HMACSHA256, HMACSHA384, HMACSHA512, DigestSHA256, Token, Ed25519:
 	case ECDSASHA256, ECDSASHA1, RSASHA256, RSASHA1:
 		asymmetric = true
 	default:

@@ -46,7 +46,8 @@ func (v *Verifier) check(r *Request, now time.Time, s *scratch) (*proof, checked
 }
 
 // choose returns the form that the request has, the first whose signature is
-// there and whose requirements it meets, or else the first whose signature is there.
+// there, written as that form has it, and whose requirements it meets, or else
+// the first whose place holds anything.
 func (v *Verifier) choose(r *Request) *proof {
 	var found *proof
 	for _, p := range v.proofs {
@@ -56,7 +57,7 @@ func (v *Verifier) choose(r *Request) *proof {
 		if found == nil {
 			found = p
 		}
-		if len(v.proofs) == 1 || p.unmet(r) == nil {
+		if len(v.proofs) == 1 || p.collector.carries(r) && p.unmet(r) == nil {
 			return p
 		}
 	}
