@@ -11,3 +11,12 @@ var (
 	errNoRule  = errors.New("dedupe: no scheme of this relay says what makes two requests the same: name it, as in dedupe {http.relay.body.id} or dedupe body")
 	errNested  = errors.New("a forward leads into a relay: deliveries can not be relayed again")
 )
+
+// What [App.LearnedSecret] says where there is none.
+var (
+	// ErrNotExpected says that no relay of the configuration expects a secret of
+	// that name.
+	ErrNotExpected = errors.New("no such secret is expected")
+	// ErrNotLearned says that no handshake has brought the secret yet.
+	ErrNotLearned = errors.New("no handshake has brought the secret yet")
+)

@@ -217,6 +217,13 @@ func (w *watcher) add(b *binding) {
 	w.bindings = append(w.bindings, b)
 }
 
+// all lists what is watched over.
+func (w *watcher) all() []*binding {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.bindings)
+}
+
 // start begins to watch where there is anything to be watched.
 func (w *watcher) start() {
 	w.mu.Lock()
@@ -258,9 +265,7 @@ func (w *watcher) run(ctx context.Context, ticks <-chan time.Time) {
 
 // tick looks at each file once, and binds anew what has changed.
 func (w *watcher) tick(now time.Time) {
-	w.mu.Lock()
-	bindings := slices.Clone(w.bindings)
-	w.mu.Unlock()
+	bindings := w.all()
 	polled := make(map[*watchedSecret]bool)
 	for _, b := range bindings {
 		for _, t := range b.texts() {
