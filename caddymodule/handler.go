@@ -157,6 +157,10 @@ const maxIdentifier = 256
 func (h *Handler) message(r *http.Request, body []byte, verdict scheme.Verdict) *store.Message {
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	uri, sent := rooted(r.URL.RequestURI()), sentURI(r)
+	if sent == uri {
+		sent = ""
+	}
 	return &store.Message{
 		Source:     h.Name,
 		EventID:    shortened(verdict.EventID),
@@ -165,7 +169,8 @@ func (h *Handler) message(r *http.Request, body []byte, verdict scheme.Verdict) 
 		ReceivedAt: time.Now().UTC().Truncate(time.Microsecond),
 		Request: store.Request{
 			Method:       r.Method,
-			URI:          rooted(r.URL.RequestURI()),
+			URI:          uri,
+			SentURI:      sent,
 			Host:         r.Host,
 			RemoteAddr:   r.RemoteAddr,
 			LocalAddr:    localAddrOf(r),

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -196,5 +197,5 @@ func storedRequest(m *store.Message, header http.Header, public string) *scheme.
 	case in.TLS:
 		url = "https://" + in.Host
 	}
-	return &scheme.Request{Method: in.Method, URL: url + in.URI, Header: header, Host: host, Body: in.Body}
+	return &scheme.Request{Method: in.Method, URL: url + cmp.Or(in.SentURI, in.URI), Header: header, Host: host, Body: in.Body}
 }

@@ -4,12 +4,16 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-relay/caddy-relay/relay"
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
@@ -278,6 +282,35 @@ func TestURLThatIsSignedIsThePublicOne(t *testing.T) {
 	got = deliver(t, h, app, a)
 	if got.request.Header.Get("X-Hubspot-Signature-V3") != a.Message.Request.Header.Get("X-Hubspot-Signature-V3") {
 		t.Error("signed anew over a URL that is a guess")
+	}
+}
+
+// handle_path and rewrite change what the app is called with, not what the sender has signed.
+func TestURLThatIsSignedAnewIsTheOneThatTheSenderCalled(t *testing.T) {
+	app := newUpstream(t, nil)
+	const secret, called = "hubspot-secret-0123456789", "https://hooks.example.com/outer/in?a=b"
+	v := mustVerifier("hubspot", secret)
+	h, _ := relayBlock(t, app, "memory", "verify hubspot "+secret, "public_url https://hooks.example.com")
+	original := httptest.NewRequest(http.MethodPost, "/outer/in?a=b", strings.NewReader("[{}]"))
+	set, err := v.Sign(&scheme.Request{Method: original.Method, URL: called, Header: original.Header, Body: []byte("[{}]")}, "", signedAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := original.WithContext(context.WithValue(t.Context(), caddyhttp.OriginalRequestCtxKey, *original))
+	r.URL = &url.URL{Path: "/in", RawQuery: "a=b"}
+	r.RequestURI = "/in?a=b"
+	maps.Copy(r.Header, set)
+	a := received(t, h, r, time.Hour)
+	if in := a.Message.Request; in.URI != "/in?a=b" || in.SentURI != "/outer/in?a=b" {
+		t.Errorf("stored as %q, sent as %q", in.URI, in.SentURI)
+	}
+	got := deliver(t, h, app, a)
+	if got.request.RequestURI != "/in?a=b" {
+		t.Errorf("the app is called with %s", got.request.RequestURI)
+	}
+	_, err = v.Verify(&scheme.Request{Method: http.MethodPost, URL: called, Header: got.request.Header, Body: got.body}, signedAt.Add(time.Hour))
+	if err != nil {
+		t.Errorf("the app refuses: %v", err)
 	}
 }
 

@@ -128,13 +128,7 @@ func asFailure(err error) *scheme.Failure {
 // signedRequest is the request as the sender signed it: with the URL that it
 // called, whatever has rewritten it since.
 func (h *Handler) signedRequest(r *http.Request, body []byte) *scheme.Request {
-	uri, host := r.RequestURI, r.Host
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		uri = original.RequestURI
-		if !strings.HasPrefix(uri, "/") {
-			uri = original.URL.RequestURI()
-		}
-	}
+	uri, host := sentURI(r), r.Host
 	if h.public != "" {
 		return &scheme.Request{Method: r.Method, URL: h.public + uri, Header: r.Header, Host: hostOf(h.public), Body: body, Remote: remoteIP(r)}
 	}
@@ -151,6 +145,19 @@ func (h *Handler) signedRequest(r *http.Request, body []byte) *scheme.Request {
 		}
 	}
 	return &scheme.Request{Method: r.Method, URL: protocol + host + uri, Header: r.Header, Host: host, Body: body, Remote: remoteIP(r)}
+}
+
+// sentURI is the path and query that the sender called, whatever has rewritten
+// them since.
+func sentURI(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return r.RequestURI
+	}
+	if !strings.HasPrefix(original.RequestURI, "/") {
+		return original.URL.RequestURI()
+	}
+	return original.RequestURI
 }
 
 // remoteIP is the address that a request came from, for logs.

@@ -87,6 +87,10 @@ type Request struct {
 	// before it.
 	URI string
 
+	// SentURI is the path and query as the sender called them, where that differs
+	// from URI; empty where it does not. Some senders sign it.
+	SentURI string
+
 	// Host is the Host header of the request.
 	Host string
 

@@ -34,6 +34,7 @@ func appendHead(b []byte, m *store.Message) []byte {
 	b = appendString(b, 14, r.ClientIP)
 	b = appendBool(b, 15, r.TrustedProxy)
 	b = appendBool(b, 16, r.TLS)
+	b = appendString(b, 20, r.SentURI)
 	for name, values := range r.Header {
 		b = appendHeader(b, name, values)
 	}
@@ -104,6 +105,8 @@ func decodeHead(id store.MessageID, head []byte) (*store.Message, error) {
 			r.TrustedProxy = protowire.DecodeBool(f.uint)
 		case 16:
 			r.TLS = protowire.DecodeBool(f.uint)
+		case 20:
+			r.SentURI = f.text
 		case 17:
 			if r.Header == nil {
 				r.Header = make(http.Header, 12)

@@ -27,7 +27,7 @@ func sampleMessage() *store.Message {
 		ID: store.MessageID{1}, PublicID: "msg_public", Source: "s", Tenant: "t", EventID: "e", Type: "order.paid",
 		VerifiedBy: "stripe", ReceivedAt: at, BodySum: [32]byte{1, 2},
 		Request: store.Request{
-			Method: "POST", URI: "/x?y=\xff", Host: "h", RemoteAddr: "r", LocalAddr: "l", ClientIP: "c",
+			Method: "POST", URI: "/x?y=\xff", SentURI: "/sent\xff", Host: "h", RemoteAddr: "r", LocalAddr: "l", ClientIP: "c",
 			TrustedProxy: true, TLS: true,
 			Header: http.Header{"A": {"1", "", "2"}, "B": {"\xff\x00"}, "": {"no name"}, "None": {}},
 			Body:   []byte("body"),

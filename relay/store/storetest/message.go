@@ -49,6 +49,7 @@ func checkMessageWhole(x *fixture) {
 	m.Request = store.Request{
 		Method:       "PROPFIND",
 		URI:          "/hook%2Fa?x=%00&y=\xff",
+		SentURI:      "/outer/hook%2Fa?x=%00&y=\xff",
 		Host:         "example.com:8443",
 		RemoteAddr:   "192.0.2.1:4711",
 		LocalAddr:    "[2001:db8::1]:443",
