@@ -17,7 +17,7 @@ import (
 // handshakeWords are the words of a handshake, and how many arguments they take.
 var handshakeWords = map[string]struct{ least, most int }{
 	"when": {1, 2}, "challenge": {1, 2}, "body": {1, 2}, "header": {2, 2},
-	"token": {1, 1}, "sealed": {1, 1}, "compute": {1, 1}, "status": {1, 1}, "refuse": {1, 1},
+	"token": {1, 1}, "compute": {1, 1}, "status": {1, 1}, "refuse": {1, 1},
 	"signed": {}, "learn": {}, "visit": {},
 }
 
@@ -25,7 +25,6 @@ var handshakeWords = map[string]struct{ least, most int }{
 //
 //	handshake [<method>] {
 //	    when      <template> [<value>]
-//	    sealed    <template>
 //	    signed
 //	    token     <template>
 //	    challenge <template> [<pattern>]
@@ -102,8 +101,6 @@ func parseHandshakeOption(h *scheme.Handshake, d *caddyfile.Dispenser) error {
 		h.Body, h.ContentType = args[0], second
 	case "token":
 		h.Token = args[0]
-	case "sealed":
-		h.Sealed = args[0]
 	case "compute":
 		h.Compute = args[0]
 	case "status":

@@ -126,6 +126,7 @@ func countArgs(d *caddyfile.Dispenser, word string, args []string, least, most i
 //	    jwt        <algorithms...> { key_ids  issuer <name>  claims <names...>  body_hash|url_hash|query_hash <claim>  max_age <duration> }
 //	    also       { <how the signature may be sent instead> }
 //
+//	    sealed     <template>
 //	    event_id   <templates...>
 //	    type       <templates...>
 //	    identity   [<templates...>] [body] [alone]

@@ -200,6 +200,7 @@ type eventWord struct {
 
 var eventWords = map[string]eventWord{
 	"name":          {1, 1, parseSchemeName},
+	"sealed":        {1, 1, parseSealed},
 	"event_id":      {1, many, listed(func(s *scheme.Scheme) *[]string { return &s.EventID })},
 	"type":          {1, many, listed(func(s *scheme.Scheme) *[]string { return &s.Type })},
 	"identity":      {1, many, parseIdentity},
@@ -226,6 +227,11 @@ func parseSchemeName(s *scheme.Scheme, d *caddyfile.Dispenser, args []string) er
 		return d.Errf("'%s' is the name of a preset; give your own scheme another", preset.Name)
 	}
 	s.Name = args[0]
+	return nil
+}
+
+func parseSealed(s *scheme.Scheme, _ *caddyfile.Dispenser, args []string) error {
+	s.Sealed = args[0]
 	return nil
 }
 

@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -208,6 +210,43 @@ func TestKeyThatIsFetchedVerifies(t *testing.T) {
 	}
 	if n := len(p.asked); n != 1 {
 		t.Errorf("the certificate was fetched %d times", n)
+	}
+}
+
+func TestKeySetIsFetchedOnceForAllRelaysAndReloads(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProvider(t, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Use: "sig"}}})
+	})
+	message := func(kid string) *http.Request {
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"event_id": "e1", "type": "user.created", "kid": kid})
+		token.Header["kid"] = kid
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return post("/in", text)
+	}
+	app := newUpstream(t, nil)
+	const verify = "verify kinde {\n key_service https://keys.test/.well-known/jwks\n}"
+	h, r := relayBlock(t, app, "memory", verify)
+	p.reach(h.fetcher)
+	if w := serve(t, h, message("k1")); w.Code != 200 {
+		t.Fatalf("answered %d", w.Code)
+	}
+	again, _ := relayBlock(t, app, "memory", verify)
+	r.stop()
+	if w := serve(t, again, message("k1")); w.Code != 200 {
+		t.Errorf("after a reload: %d", w.Code)
+	}
+	if w := serve(t, again, message("k2")); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a key that may be newer than what was fetched just now: %d %v", w.Code, w.Header())
+	}
+	if n := len(p.asked); n != 1 {
+		t.Errorf("the key set was fetched %d times", n)
 	}
 }
 

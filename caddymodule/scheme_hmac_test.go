@@ -52,7 +52,7 @@ func TestDescriptionCanSayAllThatAPresetCan(t *testing.T) {
 // that is new makes this test fail until the grammar knows it.
 func TestEveryFieldOfADescriptionHasAWord(t *testing.T) {
 	words := map[string]string{
-		"Name": "name", "Proof": "", "Also": "also", "EventID": "event_id", "Type": "type", "Identity": "identity",
+		"Name": "name", "Proof": "", "Also": "also", "Sealed": "sealed", "EventID": "event_id", "Type": "type", "Identity": "identity",
 		"IdentityAlone": "identity", "IdentityBody": "identity", "MaxBody": "max_size", "Response": "response",
 		"RejectStatus": "reject_status", "NoRetries": "retries", "Methods": "methods", "Handshakes": "handshake",
 		"Signature": "", "Algorithm": "algorithm", "Key": "key", "Message": "payload", "Timestamp": "timestamp",

@@ -141,6 +141,9 @@ func writeScheme(b *strings.Builder, s *Scheme, checked checks) {
 	}
 	row("Keys", describeKeys(&s.Proof))
 	row("Time", describeTime(&s.Proof))
+	if s.Sealed != "" {
+		row("Encrypted", "what is in `"+plainText(s.Sealed)+"`, with the secret; handshakes, event id and type are read in it, and the app gets it as it came")
+	}
 	row("Dedupe key", describeIdentity(s))
 	row("Event type", cmp.Or(names(s.Type), "none"))
 	row("Answer", describeAnswer(s))
@@ -414,9 +417,6 @@ func describeHandshakes(s *Scheme) string {
 			if value := h.When[when]; value != "" {
 				text += " = `" + value + "`"
 			}
-		}
-		if h.Sealed != "" {
-			text += ", encrypted in `" + plainText(h.Sealed) + "`"
 		}
 		if h.Signed {
 			text += ", signed"

@@ -111,3 +111,50 @@ func allVerifiers(t testing.TB) []*Verifier {
 	})
 	return verifiersOnce.all
 }
+
+// FuzzKeyAnswers feeds what key services may answer: no panic, and no key that is
+// not a public one of the algorithm.
+func FuzzKeyAnswers(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"k","x":"AA","y":"AA"},{"kty":"oct","k":"AAAA"}]}`), "k")
+	f.Add([]byte(`{"key":{"kty":"EC","kid":"k","expired_at":1}}`), "k")
+	f.Add([]byte(`{"key":"-----BEGIN PUBLIC KEY-----MFkw-----END PUBLIC KEY-----"}`), "")
+	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"OKP","crv":"Ed25519","x":"AAAA"}]}`), "")
+	var proofs []*proof
+	for _, name := range []string{"kinde", "plaid", "ebay", "constantcontact"} {
+		p, err := compileProof(&preset(f, name).Proof)
+		if err != nil {
+			f.Fatal(err)
+		}
+		proofs = append(proofs, p)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte, id string) {
+		for _, p := range proofs {
+			keys, err := p.service.keys(p, id, answer)
+			for _, k := range keys {
+				if err != nil || k.sum != nil || p.JWT == nil && k.check == nil || p.JWT != nil && k.jwt == nil {
+					t.Fatalf("%q: %+v, %v", answer, k, err)
+				}
+				if _, symmetric := k.jwt.([]byte); symmetric || k.sign != nil {
+					t.Fatalf("%q is no public key", answer)
+				}
+			}
+		}
+	})
+}
+
+// FuzzSealed feeds what may be an encrypted question: no panic, and nothing is
+// answered that nobody has encrypted.
+func FuzzSealed(f *testing.F) {
+	f.Add("P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk=")
+	f.Add("")
+	v, err := preset(f, "lark").CompileWith([][]byte{[]byte("a key that is not in the corpus")}, Options{Token: []byte("token")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		body, _ := json.Marshal(map[string]string{"encrypt": text})
+		if a, err := v.Handshake(post(string(body)), noon); a != nil || err != nil {
+			t.Fatalf("%q: %+v, %v", text, a, err)
+		}
+	})
+}

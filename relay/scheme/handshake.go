@@ -24,11 +24,6 @@ type Handshake struct {
 	// When lists templates and the values that tell the question from an
 	// event; an empty value stands for any but the empty one.
 	When map[string]string `json:"when,omitempty"`
-	// Sealed is the template of the document that takes the place of the body, as
-	// Lark encrypts it: base64 of AES-256-CBC, its first block being the vector,
-	// under the SHA-256 of a secret. What can not be read is no question. Default:
-	// the body is plain.
-	Sealed string `json:"sealed,omitempty"`
 	// Signed says that the question is signed like an event and is verified first.
 	Signed bool `json:"signed,omitempty"`
 	// Token is the template of the verify token, compared with the configured one.
@@ -79,7 +74,7 @@ const defaultChallenge = `[A-Za-z0-9_.~+/=-]{1,256}`
 type handshake struct {
 	*Handshake
 	when            []requirement
-	token, sealed   *Template
+	token           *Template
 	challenge, body *Template
 	header          map[string]*Template
 	pattern         *regexp.Regexp
@@ -98,7 +93,7 @@ func compileHandshake(h *Handshake) (*handshake, error) {
 	for _, part := range []struct {
 		text string
 		into **Template
-	}{{h.Token, &c.token}, {h.Sealed, &c.sealed}, {h.Challenge, &c.challenge}, {h.Body, &c.body}} {
+	}{{h.Token, &c.token}, {h.Challenge, &c.challenge}, {h.Body, &c.body}} {
 		if part.text == "" {
 			continue
 		}
@@ -156,12 +151,9 @@ func (s *Scheme) AcceptedMethods() []string {
 // is none, and the request is then an event to verify. With an error, a
 // [*Failure] for the log, the answer is the refusal.
 func (v *Verifier) Handshake(r *Request, now time.Time) (*Answer, error) {
+	question := v.unseal(r, maxSealed)
 	for _, h := range v.handshakes {
-		question := r
-		if h.sealed != nil {
-			question = v.unseal(h, r)
-		}
-		if question == nil || !h.asks(question) || h.Learn && !v.options.Expecting {
+		if !h.asks(question) || h.Learn && !v.options.Expecting {
 			continue
 		}
 		if h.Signed {

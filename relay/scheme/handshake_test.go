@@ -265,16 +265,36 @@ func TestLarkAsksEncrypted(t *testing.T) {
 	}
 }
 
+func TestLarkEventsAreIdentifiedThroughTheirEncryption(t *testing.T) {
+	v := mustCompile(t, preset(t, "lark"), "test key")
+	const document = `{"header":{"event_id":"e1","event_type":"im.message.receive_v1"}}`
+	event := func(text string) Verdict {
+		t.Helper()
+		r := post(`{"encrypt":"` + text + `"}`)
+		r.Header.Set("X-Lark-Request-Nonce", "n")
+		got, err := v.Verify(signed(t, v, r, "", noon), noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	long := strings.Replace(document, `}}`, `},"event":"`+strings.Repeat("x", 2*maxSealed)+`"}`, 1)
+	for _, text := range []string{seal(t, "test key", document), seal(t, "test key", long)} {
+		if got := event(text); got.EventID != "e1" || got.Type != "im.message.receive_v1" || len(got.Identity) != 1 {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := event(seal(t, "another key", document)); got.EventID != "" || got.Identity != nil {
+		t.Errorf("encrypted with another key: %+v", got)
+	}
+}
+
 // The example of Lark's documentation of its encryption: "hello world" under "test key".
 func TestLarkDecryptsTheDocumentedExample(t *testing.T) {
-	h, err := compileHandshake(&Handshake{Sealed: in("encrypt")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &Verifier{ciphers: newCiphers([]*handshake{h}, [][]byte{[]byte("test key")})}
-	sealed, _ := base64.StdEncoding.DecodeString("P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk=")
-	plain := make([]byte, len(sealed)-aes.BlockSize)
-	cipher.NewCBCDecrypter(v.ciphers[0], sealed[:aes.BlockSize]).CryptBlocks(plain, sealed[aes.BlockSize:])
+	v := mustCompile(t, preset(t, "lark"), "test key")
+	box, _ := base64.StdEncoding.DecodeString("P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk=")
+	plain := make([]byte, len(box)-aes.BlockSize)
+	cipher.NewCBCDecrypter(v.sealed.ciphers[0], box[:aes.BlockSize]).CryptBlocks(plain, box[aes.BlockSize:])
 	if !strings.HasPrefix(string(plain), "hello world") {
 		t.Errorf("%q", plain)
 	}

@@ -74,7 +74,10 @@ var (
 		When:      map[string]string{in("challenge"): ""},
 		Challenge: in("challenge"), ContentType: jsonType, Body: `\{"challenge":"` + challenge + `"\}`,
 	}}
-	larkHandshakes    = []Handshake{larkHandshake(""), larkHandshake(in("encrypt"))}
+	larkHandshakes = []Handshake{{
+		When: map[string]string{in("type"): "url_verification"}, Token: in("token"),
+		Challenge: in("challenge"), ContentType: jsonType, Body: `\{"challenge":"` + challenge + `"\}`,
+	}}
 	discordHandshakes = []Handshake{
 		{When: map[string]string{in("type"): "1"}, Signed: true, ContentType: jsonType, Body: `\{"type":1\}`},
 		{When: map[string]string{in("type"): "0"}, Signed: true, Status: http.StatusNoContent},
@@ -109,11 +112,3 @@ var (
 	// Some providers only look whether the address exists.
 	probeHandshakes = []Handshake{{Method: http.MethodHead}}
 )
-
-// larkHandshake is Lark's question, plain or encrypted with the encrypt key.
-func larkHandshake(sealed string) Handshake {
-	return Handshake{
-		When: map[string]string{in("type"): "url_verification"}, Sealed: sealed, Token: in("token"),
-		Challenge: in("challenge"), ContentType: jsonType, Body: `\{"challenge":"` + challenge + `"\}`,
-	}
-}

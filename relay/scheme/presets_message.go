@@ -50,6 +50,7 @@ var messagePresets = []Scheme{
 			Message:   ts + header("X-Lark-Request-Nonce") + "{http.relay.secret}" + body,
 			Timestamp: &Timestamp{Value: header("X-Lark-Request-Timestamp"), Unit: Seconds, Tolerance: unchecked},
 		},
+		Sealed:  in("encrypt"),
 		EventID: []string{in("header.event_id"), in("uuid")}, Type: []string{in("header.event_type"), in("event.type")},
 		Handshakes: larkHandshakes,
 	},

@@ -169,6 +169,9 @@ func (s *Scheme) Validate() error {
 	if _, err := compileIdentity(s); err != nil {
 		return fmt.Errorf("scheme %q: %w", s.Name, err)
 	}
+	if _, err := compileSealed(s); err != nil {
+		return fmt.Errorf("scheme %q: %w", s.Name, err)
+	}
 	if _, err := compileHandshakes(s); err != nil {
 		return fmt.Errorf("scheme %q: %w", s.Name, err)
 	}

@@ -29,6 +29,11 @@ type Scheme struct {
 	// in the request decides.
 	Also []Proof `json:"also,omitempty"`
 
+	// Sealed is the template of a document that takes the place of the body for
+	// handshakes, event id and type, as Lark encrypts it: base64 of AES-256-CBC, its
+	// first block being the vector, under the SHA-256 of a secret. What is delivered
+	// stays encrypted. Default: nothing is encrypted.
+	Sealed string `json:"sealed,omitempty"`
 	// EventID holds templates for the sender's own id of the event. The first
 	// that the request has a value for counts. One longer than 256 bytes, or
 	// with control characters, is none.

@@ -4,7 +4,6 @@ package scheme
 
 import (
 	"cmp"
-	"crypto/cipher"
 	"fmt"
 	"slices"
 	"sync"
@@ -21,7 +20,7 @@ type Verifier struct {
 	places   int // how many keys all proofs have
 
 	handshakes []*handshake
-	ciphers    []cipher.Block // of sealed handshakes
+	sealed     *sealed // nil where nothing is encrypted
 	options    Options
 	scratches  sync.Pool
 }
@@ -113,7 +112,10 @@ func (s *Scheme) CompileWith(secrets [][]byte, o Options) (*Verifier, error) {
 	if v.handshakes, err = compileHandshakes(v.scheme); err != nil {
 		return nil, fmt.Errorf("scheme %s: %w", s.Name, err)
 	}
-	v.ciphers = newCiphers(v.handshakes, secrets)
+	if v.sealed, err = compileSealed(v.scheme); err != nil {
+		return nil, fmt.Errorf("scheme %s: %w", s.Name, err)
+	}
+	v.sealed.bind(secrets)
 	return v, nil
 }
 

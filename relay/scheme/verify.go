@@ -308,6 +308,7 @@ func (v *Verifier) missing(r *Request) *Failure {
 // identify fills in the event id, the type and the identity.
 func (v *Verifier) identify(p *proof, r *Request, verdict *Verdict) {
 	var f Fields
+	r = v.unseal(r, len(r.Body))
 	id, whichID := first(v.identity.ids, r, &f)
 	kind, whichType := first(v.identity.types, r, &f)
 	if whichType < 0 && p.form != nil && p.form.kind != nil {
