@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 )
 
 // KeyURL says where a provider publishes the key of a request.
@@ -127,6 +128,7 @@ func (p *proof) fetchedKeys(r *Request) ([]*key, *keyDocument, *Failure) {
 	if !u.pattern.MatchString(address) {
 		return nil, nil, &Failure{Reason: ErrMismatch, note: "the key's URL is not the provider's"}
 	}
+	address = strings.Clone(address) // it outlives the body, whose memory it may be
 	readable := func(d *keyDocument) ([]*key, error) {
 		k, err := p.fetchedKey(d.text)
 		return []*key{k}, err

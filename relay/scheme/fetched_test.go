@@ -105,6 +105,21 @@ func TestSNSFetchesItsCertificateOnce(t *testing.T) {
 	})
 }
 
+// The memory of a body is used for the next one.
+func TestAddressOfAKeyOutlivesTheBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, v := snsService(t)
+		r := notification(t, topic, goodCertificate)
+		if _, err := v.Verify(r, noon); err != nil {
+			t.Fatal(err)
+		}
+		clear(r.Body)
+		if _, err := v.Verify(notification(t, topic, goodCertificate), noon); err != nil || service.asked != 1 {
+			t.Errorf("%v, asked %d times", err, service.asked)
+		}
+	})
+}
+
 func TestSNSRefusesWhatIsNotItsTopicOrAmazons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, v := snsService(t)

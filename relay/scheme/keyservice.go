@@ -135,6 +135,7 @@ func (p *proof) serviceKeys(r *Request, id string, after time.Time) ([]*key, *ke
 		return nil, nil, &Failure{Reason: ErrMismatch, note: "the request does not name its key"}
 	}
 	u := p.service
+	id = strings.Clone(id) // it outlives the body, whose memory it may be
 	parse := func(d *keyDocument) ([]*key, error) { return u.protocol.keys(p, id, d.text) }
 	find := func(d *keyDocument) []*key { return u.parsed.of(d, parse, id) }
 	d, err := u.cache.get(keyQuestion{
