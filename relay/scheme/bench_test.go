@@ -30,7 +30,10 @@ func stripeRequest(b testing.TB, size int) (*Verifier, *Request) {
 //	BenchmarkNewHMAC       1,030 ns   6 allocations
 //	BenchmarkVerifyStripe  1,140 ns   2 allocations   1.6 x reused, 1.11 x new
 //
-// What is left beside the hash (about 160 ns) is the look-up of the header, its division, the decoding of signature and
+// These are from before divideFields; since then, on the same machine busy with other work, the best of 56 runs were 753 ns
+// for ReusedHMAC and 902 ns for CheckStripe, which is 1.20 x (before it 1.29 x there).
+//
+// What is left beside the hash (about 150 ns) is the look-up of the header, its division, the decoding of signature and
 // time, and the memory for it. Where the hash is slower, it weighs less.
 func BenchmarkNewHMAC(b *testing.B) {
 	_, r := stripeRequest(b, 1<<10)

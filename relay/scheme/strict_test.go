@@ -10,9 +10,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestPlainSignatureIsOneLine(t *testing.T) {
@@ -150,4 +153,16 @@ func TestTooManyAsymmetricSignaturesAreNotTried(t *testing.T) {
 			t.Errorf("after %d others: %v", n, err)
 		}
 	}
+}
+
+func TestFieldsAreDividedAlikeInOneGo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.StringMatching(`(t|v1|x|)=?[0-9=]{0,4}(,(t|v1|v0|)=?[0-9=]{0,4}){0,20}`).Draw(t, "value")
+		c := newCollector(Signature{Header: "X-S", Format: KeyValue, Tag: "v1"}, []string{"t"})
+		var quick, slow scratch
+		a, b := c.divideFields(value, &quick), c.divideList(value, &slow)
+		if a != b || a == "" && (!slices.Equal(quick.found, slow.found) || !slices.Equal(quick.fields, slow.fields)) {
+			t.Fatalf("%q: %q %v %v, %q %v %v", value, a, quick.found, quick.fields, b, slow.found, slow.fields)
+		}
+	})
 }
