@@ -84,6 +84,8 @@ type Store interface {
 	// nor its message.
 	Purge(ctx context.Context, req PurgeRequest) (Purged, error)
 
+	Keys
+
 	Entities
 
 	// Now returns the time by the store's clock, in UTC to the microsecond: the one

@@ -179,6 +179,8 @@ func checkFailed(t *testing.T, s store.Store) {
 		_, errs["Attempts"] = s.Attempts(ctx, id)
 		_, errs["ListMessages"] = s.ListMessages(ctx, store.MessageQuery{Limit: 1})
 		_, errs["ListDeliveries"] = s.ListDeliveries(ctx, store.DeliveryQuery{Limit: 1})
+		_, errs["Recall"] = s.Recall(ctx, key(0), time.Hour)
+		_, errs["Remember"] = s.Remember(ctx, key(1_000_000), id.Message, time.Hour)
 		_, errs["Books"] = s.Books(ctx)
 		_, errs["Purge"] = s.Purge(ctx, store.PurgeRequest{})
 		errs["PutEntity"] = s.PutEntity(ctx, &store.Tenant{ID: "t"})

@@ -57,6 +57,8 @@ func operations(ctx context.Context, s store.Store, x *fixture) map[string]error
 	_, failed["Attempts"] = s.Attempts(ctx, d)
 	_, failed["ListMessages"] = s.ListMessages(ctx, store.MessageQuery{Limit: 1})
 	_, failed["ListDeliveries"] = s.ListDeliveries(ctx, store.DeliveryQuery{Limit: 1})
+	_, failed["Recall"] = s.Recall(ctx, keyOf("k"), window)
+	_, failed["Remember"] = s.Remember(ctx, keyOf("k"), d.Message, window)
 	_, failed["Books"] = s.Books(ctx)
 	_, failed["Purge"] = s.Purge(ctx, store.PurgeRequest{})
 	failed["PutEntity"] = s.PutEntity(ctx, &store.Tenant{ID: "one"})

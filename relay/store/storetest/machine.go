@@ -93,6 +93,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"Cancel":         m.cancel,
 		"Delete":         m.delete,
 		"Purge":          m.purge,
+		"Recall":         m.recall,
+		"Remember":       m.rememberKey,
 		"Wait":           m.wait,
 		"Leap":           m.leap,
 		"List":           m.list,

@@ -51,6 +51,30 @@ func (m *machine) compareAccepted(r *rapid.T, got, want []store.Accepted) {
 	}
 }
 
+// drawKey returns one of the keys that acceptances have, or none.
+func drawKey(r *rapid.T) store.DedupeKey {
+	if key := rapid.IntRange(0, 4).Draw(r, "key"); key > 0 {
+		return keyOf(fmt.Sprint(key))
+	}
+	return store.DedupeKey{}
+}
+
+func (m *machine) recall(r *rapid.T) {
+	key := drawKey(r)
+	want, failed := m.model.Recall(m.ctx, key, window)
+	got, err := m.tested.Recall(m.ctx, key, window)
+	sameError(r, err, failed)
+	same(r, "recalled", plainSighting(got), plainSighting(want))
+}
+
+func (m *machine) rememberKey(r *rapid.T) {
+	key, id := drawKey(r), m.ids.next()
+	want, failed := m.model.Remember(m.ctx, key, id, window)
+	got, err := m.tested.Remember(m.ctx, key, id, window)
+	sameError(r, err, failed)
+	same(r, "remembered", plainSighting(got), plainSighting(want))
+}
+
 func (m *machine) claim(r *rapid.T) {
 	destination := rapid.SampledFrom(machineDestinations).Draw(r, "destination")
 	if m.expired(r, destination) {

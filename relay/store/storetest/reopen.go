@@ -13,6 +13,7 @@ var reopenChecks = []check{
 	{"keeps_messages_deliveries_and_attempts", checkReopenMessages},
 	{"C8_C9_lets_leased_deliveries_be_claimed_again", checkReopenLeases},
 	{"C6_keeps_dedupe_keys", checkReopenKeys},
+	{"C6_keeps_dedupe_keys_without_a_message", checkReopenKeysAlone},
 	{"C13_keeps_callbacks", checkReopenCallbacks},
 	{"C15_keeps_what_waits", checkReopenWaiting},
 	{"C17_keeps_what_was_purged_away", checkReopenPurge},
@@ -25,6 +26,16 @@ var reopenChecks = []check{
 func (x *fixture) reopen() {
 	x.Helper()
 	x.store = x.backend.Reopen()
+}
+
+func checkReopenKeysAlone(x *fixture) {
+	seen := x.rememberKey("k")
+	for range 2 {
+		x.reopen()
+		same(x, "recalled", x.recall("k"), seen)
+		x.forgotten("other")
+		x.repeat("k", false, store.Accepted{Message: seen.Message, AcceptedAt: seen.AcceptedAt}, store.DuplicatePurged)
+	}
 }
 
 func checkReopenMessages(x *fixture) {

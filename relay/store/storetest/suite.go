@@ -33,6 +33,7 @@ func Run(t *testing.T, f Factory) {
 		{"Accept", acceptChecks},
 		{"Duplicate", duplicateChecks},
 		{"Window", windowChecks},
+		{"Keys", keyChecks},
 		{"Claim", claimChecks},
 		{"Lease", leaseChecks},
 		{"Hasten", hastenChecks},
