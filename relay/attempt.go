@@ -24,6 +24,7 @@ const loadRetry = 5 * time.Second
 func (d *dispatcher) attempt(a action) (next action, more bool) {
 	t, j := a.target, a.job
 	found, later := d.try(t, j)
+	j.waiter.settle(false) // unless it has got its answer
 	j.hold.drop()
 	var space [8]action
 	actions := d.decide(event{kind: attemptEnded, destination: t.ID, slot: j.slot, found: found, later: later}, space[:0])
@@ -97,8 +98,9 @@ func (d *dispatcher) deliver(t *target, j *job, m *store.Message) (result Result
 		if p := recover(); p != nil {
 			result = Result{Outcome: store.Broken, Err: fmt.Errorf("panic: %v", p)}
 		}
+		j.waiter.settle(result.Outcome == store.Succeeded)
 	}()
-	result = t.Deliverer.Deliver(ctx, Attempt{Message: m, Delivery: j.delivery, Number: j.delivery.Attempts + 1})
+	result = t.Deliverer.Deliver(ctx, Attempt{Message: m, Delivery: j.delivery, Number: j.delivery.Attempts + 1, Waiter: j.waiter})
 	return result.checked(d.session.attempts.Err() != nil)
 }
 

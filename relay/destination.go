@@ -59,6 +59,9 @@ type Attempt struct {
 
 	// Number counts the attempts of the delivery from 1.
 	Number uint32
+
+	// Waiter takes the answer for a sender who waits for it, nil where none does.
+	Waiter *Waiter
 }
 
 // Result is how an attempt ended.

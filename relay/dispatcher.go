@@ -59,6 +59,7 @@ func (d *dispatcher) perform(a action) {
 	case startHasten:
 		go d.hasten(a.target, a.limit)
 	case releaseJob:
+		a.job.waiter.settle(false)
 		a.job.hold.drop()
 		d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
 	case tellDown:

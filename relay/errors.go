@@ -29,3 +29,6 @@ var errHung = errors.New("the store does not answer")
 // errShutdown is the cause with which attempts are canceled when the grace
 // period is over.
 var errShutdown = errors.New("relay is shutting down")
+
+// errDropped tells those who wait for a request that passes that it got no 2xx.
+var errDropped = errors.New("the request with this key got no 2xx")

@@ -45,13 +45,14 @@ func (h *hook[F]) get() F {
 // from one of them is what the method returns.
 type intercepted struct {
 	store.Store
-	accept  hook[func(batch []store.Acceptance) error]
-	claim   hook[func(req store.ClaimRequest) error]
-	finish  hook[func(batch []store.Finish) error]
-	hasten  hook[func(limit int) error]
-	message hook[func(id store.MessageID) error]
-	changed hook[func(m *store.Message)]
-	closed  hook[func()]
+	accept   hook[func(batch []store.Acceptance) error]
+	claim    hook[func(req store.ClaimRequest) error]
+	finish   hook[func(batch []store.Finish) error]
+	hasten   hook[func(limit int) error]
+	message  hook[func(id store.MessageID) error]
+	remember hook[func() error]
+	changed  hook[func(m *store.Message)]
+	closed   hook[func()]
 }
 
 func (s *intercepted) Accept(ctx context.Context, batch []store.Acceptance) ([]store.Accepted, error) {
@@ -101,6 +102,15 @@ func (s *intercepted) Message(ctx context.Context, id store.MessageID) (*store.M
 		after(m)
 	}
 	return m, err
+}
+
+func (s *intercepted) Remember(ctx context.Context, key store.DedupeKey, id store.MessageID, window time.Duration) (store.Sighting, error) {
+	if before := s.remember.get(); before != nil {
+		if err := before(); err != nil {
+			return store.Sighting{}, err
+		}
+	}
+	return s.Store.Remember(ctx, key, id, window)
 }
 
 func (s *intercepted) Close() error {

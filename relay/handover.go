@@ -9,6 +9,7 @@ import "github.com/caddy-relay/caddy-relay/relay/store"
 func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepted) {
 	in := &e.inbound
 	if got.Verdict != store.Fresh {
+		in.Waiter.settle(false)
 		s.abandon(asked.Deliveries)
 		in.Reservation.Release()
 		for i := range got.Deliveries {
@@ -17,14 +18,19 @@ func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepte
 		return
 	}
 	h := s.hold(in)
+	if h == nil {
+		// The sender would keep the body in memory for as long as it waits.
+		in.Waiter.settle(false)
+	}
 	for i := range got.Deliveries {
 		d := &got.Deliveries[i]
 		if d.State != store.Leased {
+			in.Waiter.settle(false)
 			s.dispatcher.post(event{kind: becameStored, destination: d.Destination})
 			continue
 		}
 		h.add()
-		s.dispatcher.post(event{kind: handedOver, destination: d.Destination, job: &job{delivery: *d, hold: h}})
+		s.dispatcher.post(event{kind: handedOver, destination: d.Destination, job: &job{delivery: *d, hold: h, waiter: in.Waiter}})
 	}
 	h.drop()
 }

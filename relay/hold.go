@@ -35,6 +35,8 @@ type job struct {
 	delivery store.Delivery
 	// hold is nil when the message must be read from the store.
 	hold *hold
+	// waiter waits for this attempt, nil where nobody does.
+	waiter *Waiter
 	// place is the job's number in the order in which its queue got them.
 	place uint64
 	// slot is what the attempt takes.

@@ -33,6 +33,10 @@ type Inbound struct {
 	// Reservation holds the memory of the body, nil where none was reserved. It
 	// belongs to the engine from the call of Accept on.
 	Reservation *Reservation
+
+	// Waiter waits for the answer to the first attempt, nil where nobody does. Only
+	// a message with one target may have one.
+	Waiter *Waiter
 }
 
 // Target is one destination of a message.

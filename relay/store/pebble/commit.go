@@ -3,6 +3,7 @@
 package pebble
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -52,6 +53,19 @@ func (c *commit) run(db *pebble.DB, b *pebble.Batch) {
 		_ = b.Close()
 	}
 	close(c.done)
+}
+
+// waitFor is wait for one who has not written anything, and may go when ctx ends.
+func (c *commit) waitFor(ctx context.Context) error {
+	if c != nil {
+		select {
+		case <-c.done:
+		case <-c.failure.ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return c.wait()
 }
 
 // wait returns nil when the commit is on stable storage. A nil commit always is.

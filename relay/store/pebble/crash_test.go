@@ -30,6 +30,7 @@ type ledger struct {
 	accepted map[store.MessageID]store.Acceptance
 	finished map[store.DeliveryID]store.State
 	deleted  map[store.MessageID]bool // asked for, whether or not it was answered
+	keys     map[store.DedupeKey]store.Sighting
 	purging  bool
 }
 
@@ -67,6 +68,7 @@ func powerCut(t *testing.T, seed uint64) {
 		accepted: make(map[store.MessageID]store.Acceptance),
 		finished: make(map[store.DeliveryID]store.State),
 		deleted:  make(map[store.MessageID]bool),
+		keys:     make(map[store.DedupeKey]store.Sighting),
 	}
 	for range 1 + r.IntN(3) { // the power may go more than once
 		s := open(t, "store", opts)
@@ -127,7 +129,9 @@ type worker struct {
 }
 
 func (w *worker) step() {
-	switch n := w.r.IntN(20); {
+	switch n := w.r.IntN(24); {
+	case n >= 20:
+		w.remember()
 	case n < 9:
 		w.accept()
 	case n < 17:
@@ -224,6 +228,7 @@ func (w *worker) purge() {
 // check compares a store with what was promised.
 func (l *ledger) check(t *testing.T, s store.Store) {
 	t.Helper()
+	l.checkKeys(t, s)
 	count := make(map[string]store.Books)
 	for id, a := range l.accepted {
 		all, err := s.Deliveries(t.Context(), id)

@@ -149,6 +149,9 @@ func acceptInVain(t *testing.T, s store.Store) {
 	for i := range 32 {
 		wg.Go(func() {
 			for range 3 {
+				if seen, err := s.Remember(context.Background(), key(1+i%4), store.MessageID(ulid.Make()), time.Hour); !errors.Is(err, store.ErrFailed) {
+					t.Errorf("Remember answered %+v, %v", seen, err)
+				}
 				if a, err := accept(s, message(1+i%4)); !errors.Is(err, store.ErrFailed) {
 					t.Errorf("Accept answered %+v, %v", a, err)
 				}

@@ -27,7 +27,7 @@ func (s *Store) Recall(ctx context.Context, key store.DedupeKey, window time.Dur
 		return store.ErrNotFound
 	})
 	if err == nil {
-		err = c.wait()
+		err = c.waitFor(ctx)
 	}
 	if err = s.answer(doing, err); err != nil {
 		return store.Sighting{}, err
