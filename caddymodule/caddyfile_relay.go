@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -38,6 +39,8 @@ import (
 //	    resign        <scheme> <secrets...> [{ ... }] | off
 //
 //	    forward       <upstreams...> | { <directives...> }
+//	    pass
+//	    wait          <duration>
 //	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  resign ...  forward ... }
 //	}
 //
@@ -94,6 +97,8 @@ var relayOptions = map[string]func(*relayParser) error{
 	"drop_header":   (*relayParser).parseDropHeader,
 	"forward":       (*relayParser).parseForward,
 	"destination":   (*relayParser).parseDestination,
+	"pass":          (*relayParser).parsePass,
+	"wait":          (*relayParser).parseWait,
 }
 
 // listOptions are the words that may be repeated: they add to a list.
@@ -117,7 +122,10 @@ func (p *relayParser) parse() error {
 			return err
 		}
 	}
-	if len(p.relay.Forward) == 0 && len(p.relay.Destinations) == 0 {
+	if err := cmp.Or(p.relay.checkPass(p.upstreams), p.relay.checkWait()); err != nil {
+		return origin.WrapErr(err)
+	}
+	if len(p.relay.Forward) == 0 && len(p.relay.Destinations) == 0 && !p.relay.Pass {
 		return origin.WrapErr(errNowhere)
 	}
 	return nil
@@ -315,4 +323,18 @@ func (p *relayParser) parseDropHeader() error {
 		p.relay.DropHeader = append(p.relay.DropHeader, http.CanonicalHeaderKey(field))
 	}
 	return nil
+}
+
+func (p *relayParser) parsePass() error {
+	if p.NextArg() || p.NextBlock(p.Nesting()) {
+		return p.Err("pass has nothing to set")
+	}
+	p.relay.Pass = true
+	return nil
+}
+
+func (p *relayParser) parseWait() error {
+	time, err := parseDuration(p.Dispenser)
+	p.relay.Wait = time
+	return err
 }

@@ -2,7 +2,11 @@
 
 package caddymodule
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/caddy-relay/caddy-relay/relay"
+)
 
 // headSize is how much of an answer's body is kept with its attempt.
 const headSize = 1 << 10
@@ -13,9 +17,12 @@ type capture struct {
 	header http.Header
 	status int
 	head   []byte
+	waiter *relay.Waiter // of the sender, nil where none waits
 }
 
-func newCapture() *capture { return &capture{header: make(http.Header)} }
+func newCapture(waiter *relay.Waiter) *capture {
+	return &capture{header: make(http.Header), waiter: waiter}
+}
 
 // Header returns the headers to answer with.
 func (c *capture) Header() http.Header { return c.header }
@@ -25,6 +32,10 @@ func (c *capture) Header() http.Header { return c.header }
 func (c *capture) WriteHeader(status int) {
 	if c.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		c.status = status
+		if c.waiter != nil {
+			named := connectionNamed(c.header)
+			c.waiter.Begin(status, c.header, func(name string, values []string) bool { return answered(name, values, named) })
+		}
 	}
 }
 
@@ -34,6 +45,7 @@ func (c *capture) Write(p []byte) (int, error) {
 	if room := headSize - len(c.head); room > 0 {
 		c.head = append(c.head, p[:min(room, len(p))]...)
 	}
+	c.waiter.Write(p)
 	return len(p), nil
 }
 

@@ -44,7 +44,7 @@ func TestOutcomeIsReadFromContextThenErrorThenStatus(t *testing.T) {
 		{"shutdown that looks like a refusal", gone, 499, nil, store.Aborted, 0, "shutting down"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			rec := newCapture()
+			rec := newCapture(nil)
 			rec.status, rec.head = tc.status, []byte("no CSRF\ntoken")
 			rec.header.Set("Location", "https://app.test/")
 			r, _ := http.NewRequest(http.MethodPost, "http://app.test/in/stripe?token=hidden", nil)
@@ -100,7 +100,7 @@ func FuzzF12_RetryAfter(f *testing.F) {
 }
 
 func TestCaptureSkipsInterimAnswersAndCapsTheBody(t *testing.T) {
-	c := newCapture()
+	c := newCapture(nil)
 	c.WriteHeader(http.StatusEarlyHints)
 	if c.status != 0 {
 		t.Errorf("status %d after 103", c.status)

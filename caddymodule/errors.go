@@ -6,7 +6,7 @@ import "errors"
 
 // Mistakes in the configuration of a relay that are found in several places.
 var (
-	errNowhere = errors.New("the relay leads nowhere: give it upstreams (relay /path localhost:3000), forward or destination")
+	errNowhere = errors.New("the relay leads nowhere: give it upstreams (relay /path localhost:3000), forward, destination or pass")
 	errTwoWays = errors.New("a relay leads one way: upstreams, forward and destination exclude each other. Put what each does into a destination")
 	errNoRule  = errors.New("dedupe: no scheme of this relay says what makes two requests the same: name it, as in dedupe {http.relay.body.id} or dedupe body")
 	errNested  = errors.New("a forward leads into a relay: deliveries can not be relayed again")

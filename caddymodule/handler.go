@@ -22,28 +22,29 @@ import (
 // its body, at most.
 const acceptTime = 2500 * time.Millisecond
 
-// ServeHTTP takes one request and answers it. It never calls the next handler,
-// and returns no error for what a sender can cause: the routes for errors of a
-// site might turn a refusal into a 2xx.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+// ServeHTTP takes one request and answers it. It calls the next handler only
+// where the relay is told to pass, and returns no error for what a sender can
+// cause: the routes for errors of a site might turn a refusal into a 2xx.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.Context().Value(deliveryCtxKey) != nil {
 		return caddyhttp.Error(http.StatusLoopDetected, errNested)
 	}
-	if refused := h.take(w, r); refused != nil {
+	refused, err := h.take(w, r, next)
+	if refused != nil {
 		h.refuse(w, r, refused)
 	}
-	return nil
+	return err
 }
 
 // take does the work in the order that keeps strangers cheap: method and size by
 // the headers, the body within its budget, the signature, and only then anything
 // that is remembered.
-func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
+func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (*refusal, error) {
 	if !slices.Contains(h.Methods, r.Method) {
-		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}
+		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}, nil
 	}
 	if slices.ContainsFunc(h.held, func(b *binding) bool { return b.absent }) {
-		return &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}
+		return &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}, nil
 	}
 	reservation := h.engine.Budget().Reserve(h.Name)
 	taken := false
@@ -55,49 +56,39 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) *refusal {
 	}()
 	body, err := newBodyReader(w, r, h.MaxSize, reservation).read()
 	if err != nil {
-		return unreadable(err)
+		return unreadable(err), nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTime)
 	defer cancel()
 	request := h.signedRequest(r, body)
 	answered, asked, refused := h.handshake(ctx, w, request)
 	if answered || refused != nil {
-		return refused
+		return refused, nil
 	}
 	if !slices.Contains(h.eventMethods, r.Method) {
-		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}
+		return &refusal{status: http.StatusMethodNotAllowed, reason: "method"}, nil
 	}
 	chosen, refused := h.verify(request, asked)
 	if refused != nil {
-		return refused
+		return refused, nil
 	}
-	targets := h.targets(chosen.verdict.Type)
-	if len(targets) == 0 {
+	targets, wanted := h.targets(chosen.verdict.Type)
+	if !wanted {
 		h.filtered(w, chosen.scheme)
-		return nil
+		return nil, nil
 	}
 	identity, refused := h.identify(request, chosen.verdict)
 	if refused != nil {
-		return refused
+		return refused, nil
 	}
-	message := h.message(r, body, chosen.verdict)
-	// The message and its memory belong to the engine from the call on.
-	known := *message
+	in := relay.Inbound{Message: h.event(body, chosen.verdict), Identity: identity, Window: h.rule.window}
+	if h.Pass {
+		return h.pass(ctx, w, r, next, in, chosen.scheme)
+	}
+	h.capture(r, in.Message)
+	in.Redeliver, in.Targets, in.Reservation = h.rule.redeliver(chosen.scheme), targets, reservation
 	taken = true
-	receipt, err := h.engine.Accept(ctx, relay.Inbound{
-		Message:     message,
-		Identity:    identity,
-		Window:      h.rule.window,
-		Redeliver:   h.rule.redeliver(chosen.scheme),
-		Targets:     targets,
-		Reservation: reservation,
-	})
-	if err != nil {
-		return unaccepted(err)
-	}
-	h.accepted(r, &known, receipt)
-	h.respond(w, chosen.scheme)
-	return nil
+	return h.accept(ctx, w, r, in, chosen.scheme), nil
 }
 
 // filtered answers a message that no destination wants.
@@ -119,67 +110,72 @@ func (h *Handler) identify(request *scheme.Request, verdict scheme.Verdict) ([][
 	return nil, nil
 }
 
-// accepted makes the facts of a message known to what runs after us, and tells
-// of a duplicate.
-func (h *Handler) accepted(r *http.Request, message *store.Message, receipt relay.Receipt) {
-	message.ID = receipt.ID
+// makeKnown makes the facts of a message known to what runs after us.
+func makeKnown(r *http.Request, message *store.Message) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(messageFacts(message).get)
 	}
-	if receipt.Verdict == store.Fresh {
-		return
-	}
+}
+
+// duplicate tells of a duplicate.
+func (h *Handler) duplicate(receipt relay.Receipt) {
 	if c := h.sampled.Check(zap.InfoLevel, "duplicate"); c != nil {
 		c.Write(zap.String("source", h.Name), zap.Stringer("verdict", receipt.Verdict),
 			zap.Stringer("original", receipt.ID), zap.Time("accepted_at", receipt.AcceptedAt))
 	}
 }
 
-// targets returns the destinations that take an event type.
-func (h *Handler) targets(eventType string) []relay.Target {
+// targets returns the destinations that take an event type, and whether the relay
+// wants the event at all.
+func (h *Handler) targets(eventType string) (targets []relay.Target, wanted bool) {
 	if !patterns(h.Events).match(eventType) {
-		return nil
+		return nil, false
 	}
-	targets := make([]relay.Target, 0, len(h.destinations))
+	targets = make([]relay.Target, 0, len(h.destinations))
 	for _, d := range h.destinations {
 		if patterns(d.Events).match(eventType) {
 			targets = append(targets, relay.Target{Destination: d.id})
 		}
 	}
-	return targets
+	return targets, h.Pass || len(targets) > 0
 }
 
 // maxIdentifier bounds what is kept of an event id and type, in bytes. The
 // identity of an event is made from all of it.
 const maxIdentifier = 256
 
-// message is what is kept of a request.
-func (h *Handler) message(r *http.Request, body []byte, verdict scheme.Verdict) *store.Message {
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	uri, sent := rooted(r.URL.RequestURI()), sentURI(r)
-	if sent == uri {
-		sent = ""
-	}
+// event is what a request says, without the request.
+func (h *Handler) event(body []byte, verdict scheme.Verdict) *store.Message {
 	return &store.Message{
 		Source:     h.Name,
 		EventID:    shortened(verdict.EventID),
 		Type:       shortened(verdict.Type),
 		VerifiedBy: verdict.Scheme,
 		ReceivedAt: time.Now().UTC().Truncate(time.Microsecond),
-		Request: store.Request{
-			Method:       r.Method,
-			URI:          uri,
-			SentURI:      sent,
-			Host:         r.Host,
-			RemoteAddr:   r.RemoteAddr,
-			LocalAddr:    localAddrOf(r),
-			ClientIP:     clientIP,
-			TrustedProxy: trusted,
-			TLS:          r.TLS != nil,
-			Header:       captureHeader(r.Header, trusted, h.DropHeader, 0),
-			Body:         body,
-		},
+		Request:    store.Request{Body: body},
+	}
+}
+
+// capture adds what is kept of a request beside its body.
+func (h *Handler) capture(r *http.Request, m *store.Message) {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	uri, sent := rooted(r.URL.RequestURI()), sentURI(r)
+	if sent == uri {
+		sent = ""
+	}
+	m.Request = store.Request{
+		Method:       r.Method,
+		URI:          uri,
+		SentURI:      sent,
+		Host:         r.Host,
+		RemoteAddr:   r.RemoteAddr,
+		LocalAddr:    localAddrOf(r),
+		ClientIP:     clientIP,
+		TrustedProxy: trusted,
+		TLS:          r.TLS != nil,
+		Header:       captureHeader(r.Header, trusted, h.DropHeader, 0),
+		Body:         m.Request.Body,
 	}
 }
 

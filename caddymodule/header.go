@@ -23,10 +23,13 @@ func hopByHop(name string) bool {
 	return false
 }
 
+// ownPrefix begins the headers that only we set.
+const ownPrefix = "Relay-"
+
 // endToEnd reports whether a header of that canonical name may go on to the
 // upstream. forwarding says that the headers of a proxy in front are trusted.
 func endToEnd(name string, forwarding bool) bool {
-	if hopByHop(name) || strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, "Relay-") {
+	if hopByHop(name) || strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, ownPrefix) {
 		return false
 	}
 	return forwarding || name != "Forwarded" && !strings.HasPrefix(name, "X-Forwarded-")

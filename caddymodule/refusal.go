@@ -93,6 +93,11 @@ const (
 	retryAfterMost  = 10
 )
 
+// soon returns a Retry-After that spreads those who come back.
+func soon() string {
+	return strconv.Itoa(retryAfterLeast + rand.IntN(retryAfterMost-retryAfterLeast+1))
+}
+
 // refuse writes the answer whole and tells the operator why, in one line.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	metrics.request(h.Name, refused.reason)
@@ -109,7 +114,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusa
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", strings.Join(h.Methods, ", "))
 	case http.StatusServiceUnavailable:
-		header.Set("Retry-After", strconv.Itoa(retryAfterLeast+rand.IntN(retryAfterMost-retryAfterLeast+1)))
+		header.Set("Retry-After", soon())
 	}
 	if refused.hangUp && r.ProtoMajor == 1 {
 		header.Set("Connection", "close")

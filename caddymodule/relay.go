@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -90,6 +91,15 @@ type Handler struct {
 
 	// The routes of the only destination. It excludes `destinations`.
 	Forward caddyhttp.RouteList `json:"forward,omitempty"`
+
+	// How long a sender waits for the first attempt once its message is safe. The
+	// app's 2xx is passed on if it comes in time; else the sender gets what
+	// `respond` says. Default: it does not wait.
+	Wait caddy.Duration `json:"wait,omitempty"`
+
+	// Whether a request that is verified and no duplicate goes on to the next
+	// handler, which answers it. Nothing is stored or delivered. Default: false.
+	Pass bool `json:"pass,omitempty"`
 
 	engine       *pooledEngine
 	fetcher      *fetcher
@@ -187,6 +197,9 @@ func (h *Handler) check() error {
 	if len(h.Forward) > 0 && len(h.Destinations) > 0 {
 		return errTwoWays
 	}
+	if err := cmp.Or(h.checkPass(nil), h.checkWait()); err != nil {
+		return err
+	}
 	var err error
 	h.public, err = publicURL(h.PublicURL)
 	return err
@@ -244,6 +257,9 @@ func (h *Handler) provisionDestinations(ctx caddy.Context, app *App) error {
 		return err
 	}
 	h.destinations = h.Destinations
+	if h.Pass {
+		return nil
+	}
 	if len(h.destinations) == 0 {
 		if len(h.Forward) == 0 {
 			return errNowhere

@@ -75,7 +75,7 @@ func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Re
 	if err != nil {
 		return relay.Result{Outcome: store.Broken, Err: err}
 	}
-	rec := newCapture()
+	rec := newCapture(a.Waiter)
 	repl := caddy.NewReplacer()
 	r = caddyhttp.PrepareRequest(r, repl, rec, f.server)
 	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, m.Request.ClientIP)
@@ -149,8 +149,14 @@ const (
 // attemptHeader returns the headers of an attempt: those of the sender, again
 // without any that may not go on, and ours.
 func attemptHeader(a relay.Attempt) http.Header {
+	h := captureHeader(a.Message.Request.Header, a.Message.Request.TrustedProxy, nil, ownMost+proxyMost)
+	setOwnFields(h, a)
+	return h
+}
+
+// setOwnFields adds our headers to those of the sender.
+func setOwnFields(h http.Header, a relay.Attempt) {
 	m := a.Message
-	h := captureHeader(m.Request.Header, m.Request.TrustedProxy, nil, ownMost+proxyMost)
 	own := ownFields{header: h, values: make([]string, 0, ownMost)}
 	id := m.ID.String()
 	own.set("Relay-Id", id)
@@ -169,7 +175,6 @@ func attemptHeader(a relay.Attempt) http.Header {
 		}
 		own.set("Idempotency-Key", id)
 	}
-	return h
 }
 
 // ownFields adds headers whose values share one array.

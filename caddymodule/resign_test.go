@@ -35,7 +35,8 @@ func received(t *testing.T, h *Handler, r *http.Request, after time.Duration) re
 	if refused != nil {
 		t.Fatalf("not verified: %s", refused.reason)
 	}
-	m := h.message(r, body.Bytes(), chosen.verdict)
+	m := h.event(body.Bytes(), chosen.verdict)
+	h.capture(r, m)
 	m.ID = store.MessageID{7}
 	for _, d := range h.destinations {
 		d.forward.resigner.now = func() time.Time { return signedAt.Add(after) }

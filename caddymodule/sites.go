@@ -91,7 +91,9 @@ func warnUnreachable(log *zap.Logger, routes caddyhttp.RouteList, before string)
 					log.Warn("what runs before relay answers every request, so that no webhook can reach it; put relay before it in a route block",
 						zap.String("source", handler.Name), zap.String("origin", handler.Origin), zap.String("before", before))
 				}
-				after = "relay"
+				if !handler.Pass {
+					after = "relay"
+				}
 			case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
 				after = answerName(h)
 			}
@@ -130,6 +132,9 @@ type relayRoute struct {
 func (r relayRoute) canBeWalkedAround(proxied map[string]bool) bool {
 	if len(r.handler.bindings) == 0 || !slices.ContainsFunc(r.paths, func(p string) bool { return !strings.HasSuffix(p, "*") }) {
 		return false
+	}
+	if r.handler.Pass && len(proxied) > 0 {
+		return true
 	}
 	for _, d := range r.handler.destinations {
 		for dial := range dials(d.Handle) {
@@ -198,6 +203,9 @@ var passing = []string{
 }
 
 func answers(h caddyhttp.MiddlewareHandler) bool {
+	if relay, ok := h.(*Handler); ok && relay.Pass {
+		return false
+	}
 	module, ok := h.(caddy.Module)
 	return !ok || !slices.Contains(passing, module.CaddyModule().ID.Name())
 }
