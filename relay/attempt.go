@@ -23,6 +23,9 @@ const loadRetry = 5 * time.Second
 // anyway goes on with it.
 func (d *dispatcher) attempt(a action) (next action, more bool) {
 	t, j := a.target, a.job
+	if j.waiter == nil {
+		j.waiter = d.waiters.take(j.delivery.ID)
+	}
 	found, later := d.try(t, j)
 	j.waiter.settle(false) // unless it has got its answer
 	j.hold.drop()

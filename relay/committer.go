@@ -111,12 +111,14 @@ func (c *committer) commit(batch []*entry) {
 		}
 		deliveries = deliveries[n:]
 		s.dispatcher.reserve(in.Targets, acceptances[i].Deliveries)
+		s.enlist(in, acceptances[i].Deliveries)
 	}
 	accepted, err := s.store.Accept(context.Background(), acceptances)
 	if err != nil {
 		s.storeError("accepting messages", err)
 		for i, e := range batch {
 			s.abandon(acceptances[i].Deliveries)
+			e.inbound.Waiter.settle(false)
 			e.inbound.Reservation.Release()
 			s.flights.land(e.flight, Receipt{}, fmt.Errorf("accepting a message: %w", err))
 		}

@@ -17,6 +17,7 @@ type dispatcher struct {
 	session *session
 	clock   Clock
 	workers *workers
+	waiters waiters
 
 	mu        sync.Mutex
 	scheduler *scheduler
@@ -108,6 +109,14 @@ func (d *dispatcher) reserve(targets []Target, deliveries []store.NewDelivery) {
 			deliveries[i].Lease = leaseForever
 		}
 	}
+}
+
+// tries reports whether deliveries to a destination are tried now, or as soon as
+// it is their turn.
+func (d *dispatcher) tries(destination string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.scheduler.tries(destination)
 }
 
 // claim fetches due deliveries from the store.

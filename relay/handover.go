@@ -18,14 +18,10 @@ func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepte
 		return
 	}
 	h := s.hold(in)
-	if h == nil {
-		// The sender would keep the body in memory for as long as it waits.
-		in.Waiter.settle(false)
-	}
+	in.Waiter.keep(h)
 	for i := range got.Deliveries {
 		d := &got.Deliveries[i]
 		if d.State != store.Leased {
-			in.Waiter.settle(false)
 			s.dispatcher.post(event{kind: becameStored, destination: d.Destination})
 			continue
 		}

@@ -192,6 +192,13 @@ func (s *scheduler) reserve(destination string) bool {
 	return true
 }
 
+// tries reports whether deliveries to a destination are tried when it is their
+// turn. One that is not in force may be in a moment, as at a start.
+func (s *scheduler) tries(destination string) bool {
+	q := s.queues[destination]
+	return !s.draining && (q == nil || !q.breaker.open)
+}
+
 func (s *scheduler) queue(destination string) *queue {
 	q := s.queues[destination]
 	if q == nil {

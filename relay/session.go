@@ -114,6 +114,7 @@ func (s *session) pause(d time.Duration) bool {
 // until ctx ends. What is still running then is cut off.
 func (s *session) drain(ctx context.Context) {
 	s.dispatcher.post(event{kind: drainBegan})
+	s.dispatcher.waiters.dismiss()
 	if !s.idle(ctx) {
 		s.abort(errShutdown)
 		// An attempt that was cut off ends at once unless a handler in its chain

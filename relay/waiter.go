@@ -38,6 +38,12 @@ type Waiter struct {
 	good        bool
 	over        bool
 	settled     bool
+
+	// left says that the sender has gone. Until then it has the body of its message
+	// in memory, which hold accounts for; gone is called when it goes.
+	left bool
+	hold *hold
+	gone func()
 }
 
 // NewWaiter returns a Waiter for an Inbound. header and body bound those of the
@@ -66,15 +72,53 @@ func (w *Waiter) Wait(ctx context.Context) *Answer {
 	return w.answer
 }
 
-// Leave gives the memory of the answer back, which must not be used after it.
-// The attempt goes on. It may be called on nil and more than once.
+// Leave gives the memory of the answer back, which must not be used after it, and
+// with it what the body of the message takes. It must be called, whatever Accept
+// returned. The attempt goes on. It may be called on nil and more than once.
 func (w *Waiter) Leave() {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.left = true
 	w.forget()
+	w.hold.drop()
+	w.hold = nil
+	gone := w.gone
+	w.mu.Unlock()
+	if gone != nil {
+		gone()
+	}
+}
+
+// onLeave has f called when the sender goes, or at once if it has.
+func (w *Waiter) onLeave(f func()) {
+	w.mu.Lock()
+	w.gone = f
+	left := w.left
+	w.mu.Unlock()
+	if left {
+		f()
+	}
+}
+
+// keep takes a reference to the message until the sender goes. Where the message
+// is not kept in memory, nobody waits for it either: its sender would keep the
+// body.
+func (w *Waiter) keep(h *hold) {
+	if w == nil {
+		return
+	}
+	if h == nil {
+		w.settle(false)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.left {
+		h.add()
+		w.hold = h
+	}
 }
 
 // Begin takes the status and the headers of an answer, of which it keeps those

@@ -37,7 +37,6 @@ func answers(after time.Duration, body string) func(context.Context, Attempt) Re
 // that has taken.
 func (r *rig) acceptAndWait(in Inbound, d time.Duration) (*Answer, Receipt, time.Duration) {
 	r.t.Helper()
-	synctest.Wait() // until no claim is under way any more
 	begun := time.Now()
 	in.Waiter = NewWaiter(r.Budget().Reserve("s"), 1<<10, 1<<20)
 	defer in.Waiter.Leave()
@@ -110,7 +109,7 @@ func TestWaiterGoesWithoutAnAnswer(t *testing.T) {
 			}
 			r.t.Cleanup(func() { other.Release(); more.Release() })
 		}},
-		"the destination is gone": {answer: succeeds, before: func(r *rig) { r.Detach(r.generation) }},
+		"the destination is gone": {answer: succeeds, before: func(r *rig) { r.Detach(r.generation) }, took: patience},
 		"the engine drains":       {answer: succeeds, before: func(r *rig) { r.Drain(r.t.Context()) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,5 +223,54 @@ func TestP12_DrainLetsWaitersGo(t *testing.T) {
 		if d := r.delivery(receipt.ID); d.State != store.Pending {
 			t.Errorf("delivery is %s", d.State)
 		}
+	})
+}
+
+// TestWaiterOfADeliveryFromTheStore waits while earlier deliveries are being
+// fetched, so that its own has to be fetched too.
+func TestWaiterOfADeliveryFromTheStore(t *testing.T) {
+	bubble(t, answers(0, "x"), func(t *testing.T, r *rig) {
+		synctest.Wait()
+		r.store.claim.set(func(store.ClaimRequest) error {
+			time.Sleep(time.Second)
+			return nil
+		})
+		r.Detach(r.generation)
+		r.accept("earlier")
+		r.Attach(r.generation)
+		a, receipt, took := r.acceptAndWait(r.inbound("later"), patience)
+		if a == nil || string(a.Body) != "x" || took < time.Second || took >= patience {
+			t.Errorf("answer %+v after %s", a, took)
+		}
+		settle(time.Second)
+		r.expect(receipt.ID, store.Delivered, 1)
+		if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
+			t.Errorf("%d are still noted", n)
+		}
+	})
+}
+
+// TestWaiterThatLeavesIsForgotten has its delivery wait in the store for longer
+// than the sender does.
+func TestWaiterThatLeavesIsForgotten(t *testing.T) {
+	bubble(t, answers(0, "x"), func(t *testing.T, r *rig) {
+		synctest.Wait()
+		r.store.claim.set(func(store.ClaimRequest) error {
+			time.Sleep(time.Minute)
+			return nil
+		})
+		r.Detach(r.generation)
+		r.accept("earlier")
+		r.Attach(r.generation)
+		if a, _, took := r.acceptAndWait(r.inbound("later"), patience); a != nil || took != patience {
+			t.Errorf("answer %+v after %s", a, took)
+		}
+		if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
+			t.Errorf("%d are still noted", n)
+		}
+		if used := r.Budget().Used(); used != 0 {
+			t.Errorf("%d bytes are still taken", used)
+		}
+		settle(5 * time.Minute)
 	})
 }
