@@ -151,20 +151,26 @@ func start(t testing.TB, text string) *running {
 // serve sends a request to a handler as Caddy's server does.
 func serve(t testing.TB, h caddyhttp.MiddlewareHandler, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
+	return serveNext(t, h, r, failingNext(t))
+}
+
+// serveNext is serve with a next handler.
+func serveNext(t testing.TB, h caddyhttp.MiddlewareHandler, r *http.Request, next caddyhttp.HandlerFunc) *httptest.ResponseRecorder {
+	t.Helper()
 	w := httptest.NewRecorder()
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
-	if err := h.ServeHTTP(w, r, failingNext(t)); err != nil {
+	if err := h.ServeHTTP(w, r, next); err != nil {
 		t.Fatalf("the handler returned an error, which would run handle_errors: %v", err)
 	}
 	return w
 }
 
 // failingNext is a next handler that nothing may reach.
-func failingNext(t testing.TB) caddyhttp.Handler {
-	return caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+func failingNext(t testing.TB) caddyhttp.HandlerFunc {
+	return func(http.ResponseWriter, *http.Request) error {
 		t.Error("the request has reached the next handler")
 		return nil
-	})
+	}
 }
 
 // post makes a request with a body.

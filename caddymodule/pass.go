@@ -25,8 +25,7 @@ import (
 // failed: Caddy would have answered it with an empty 200.
 var errUnanswered = errors.New("nothing behind pass answers this request: end the site with reverse_proxy or another directive that does")
 
-// passOptions are the options of a relay that have a meaning beside pass, by
-// their names in JSON.
+// passOptions are the options of a relay that have a meaning beside pass.
 var passOptions = []string{
 	"name", "origin", "methods", "verify", "dedupe", "events", "max_size", "public_url",
 	"respond", "reject_status", "drop_header", "pass",
@@ -59,7 +58,7 @@ func (h *Handler) checkPass(upstreams []string) error {
 	return nil
 }
 
-// given lists the options that are set, by their names in JSON.
+// given lists the options that are set, by their names.
 func (h *Handler) given() ([]string, error) {
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -68,6 +67,10 @@ func (h *Handler) given() ([]string, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	if list, ok := fields["destinations"]; ok { // each is one destination
+		delete(fields, "destinations")
+		fields["destination"] = list
 	}
 	return slices.Sorted(maps.Keys(fields)), nil
 }

@@ -13,6 +13,7 @@ const (
 func TestSitesAreLookedAtWhenTheyStart(t *testing.T) {
 	verified := "relay /in app:1 {\n\t\tverify stripe " + stripeSecret + "\n\t}\n"
 	starred := "relay /in* app:1 {\n\t\tverify stripe " + stripeSecret + "\n\t}\n"
+	passing := "relay /in* {\n\t\tverify stripe " + stripeSecret + "\n\t\tpass\n\t}\n"
 	for name, tc := range map[string]struct {
 		site string
 		want []string
@@ -32,6 +33,10 @@ func TestSitesAreLookedAtWhenTheyStart(t *testing.T) {
 		"aborts everything first":           {"\troute {\n\t\tabort\n\t\t" + verified + "\t}\n", []string{unreachable, `before="abort"`}},
 		"challenge in route":                {"\troute {\n\t\t@q query challenge=*\n\t\trespond @q ok\n\t\t" + verified + "\t\trespond 404\n\t}\n", nil},
 		"relay behind a relay that has all": {"\troute {\n\t\trelay app:1 {\n\t\t\tname all\n\t\t}\n\t\t" + verified + "\t}\n", []string{unreachable, `before="relay"`}},
+		"passes to nobody":                  {"\t" + passing + "\tencode gzip\n", []string{noCatchAll}},
+		"passes to an app":                  {"\t" + passing + "\treverse_proxy app:1\n", nil},
+		"passes one path to an app":         {"\trelay /in {\n\t\tverify stripe " + stripeSecret + "\n\t\tpass\n\t}\n\treverse_proxy app:1\n", []string{walkAround}},
+		"relay behind one that passes all":  {"\troute {\n\t\trelay {\n\t\t\tname all\n\t\t\tdedupe body\n\t\t\tpass\n\t\t}\n\t\t" + verified + "\t\trespond 404\n\t}\n", nil},
 		"has no relay":                      {"\treverse_proxy app:1\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
