@@ -106,7 +106,7 @@ func (p *Pass) Keep(ctx context.Context) error {
 	}
 	p.ended = true
 	// The commit does not end with ctx.
-	go p.remember()
+	go p.remember(context.WithoutCancel(ctx))
 	select {
 	case <-p.flight.done:
 		return p.flight.err
@@ -117,9 +117,9 @@ func (p *Pass) Keep(ctx context.Context) error {
 
 // remember commits the key and lands the flight. Once the session has failed,
 // others may pass under the same key on the one that follows it.
-func (p *Pass) remember() {
+func (p *Pass) remember(ctx context.Context) {
 	s := p.session
-	seen, err := s.store.Remember(context.Background(), p.flight.key, p.id, p.window)
+	seen, err := s.store.Remember(ctx, p.flight.key, p.id, p.window)
 	if failure := s.failure(); failure != nil {
 		p.land(Receipt{}, failure)
 		return

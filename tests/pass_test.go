@@ -35,7 +35,7 @@ func resend(t *testing.T, p *provider, u *upstream, events []event) {
 	}
 	wg.Wait()
 	if after := u.requests(); after != before {
-		t.Errorf("%d requests reached the app whose keys had had a 2xx", after-before)
+		t.Errorf("%d requests reached the app although their keys had got a 2xx", after-before)
 	}
 }
 
