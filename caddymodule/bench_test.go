@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -28,6 +29,31 @@ func BenchmarkAccept(b *testing.B) {
 		w := httptest.NewRecorder()
 		b.StartTimer()
 		if err := h.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server), nil); err != nil || w.Code != 200 {
+			b.Fatal(w.Code, err)
+		}
+	}
+}
+
+// BenchmarkPass measures the way of a request through the relay to the next
+// handler and back, with a store in memory.
+func BenchmarkPass(b *testing.B) {
+	r := start(b, memoryOptions+":0 {\n\trelay /in {\n\t\tverify stripe "+stripeSecret+"\n\t\tpass\n\t}\n}\n")
+	h := r.relay["in"]
+	server := new(caddyhttp.Server)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	data := strings.Repeat("x", 1000)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		n++
+		r := signed("/in", fmt.Sprintf(`{"id":"evt_%d","type":"invoice.paid","data":"%s"}`, n, data))
+		w := httptest.NewRecorder()
+		b.StartTimer()
+		if err := h.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server), next); err != nil || w.Code != 200 {
 			b.Fatal(w.Code, err)
 		}
 	}
