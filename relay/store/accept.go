@@ -38,11 +38,13 @@ type NewDelivery struct {
 	// Destination is the id of the destination.
 	Destination string
 
-	// OrderKey is the key of order_by, empty for unordered deliveries.
+	// OrderKey is the key of order_by, empty for unordered deliveries. The delivery
+	// joins the lane of its destination and this key. At most MaxOrderKey bytes.
 	OrderKey string
 
 	// Lease, when positive, makes the delivery leased to the caller from the
-	// start, for that long; else it is pending.
+	// start, for that long; else it is pending. It is not granted to a delivery
+	// that is blocked in its lane.
 	Lease time.Duration
 }
 

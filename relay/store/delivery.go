@@ -62,14 +62,16 @@ type Delivery struct {
 	// State is where the delivery stands.
 	State State
 
-	// DueAt is when the delivery may be tried, for open ones.
+	// DueAt is when the delivery may be tried, for open ones; zero for one that is
+	// blocked in its lane.
 	DueAt time.Time
 
 	// CreatedAt is when the delivery was made.
 	CreatedAt time.Time
 
-	// Since is when the present generation began; the give-up time of a retry
-	// policy counts from here.
+	// Since is when the present generation began, or when the delivery came to the
+	// head of its lane if that was later; the give-up time of a retry policy counts
+	// from here.
 	Since time.Time
 
 	// EndedAt is when the delivery reached its final state, zero while it is open.
@@ -94,6 +96,10 @@ type Delivery struct {
 	// OrderKey serialises deliveries of one destination that share it; empty for
 	// unordered ones.
 	OrderKey string
+
+	// Place is the delivery's place in the lane of its OrderKey, which grows with
+	// every delivery that joins a lane. It is 0 for a delivery that is in no lane.
+	Place uint64
 
 	// Epoch is the fencing number of the last lease; it grows with every lease.
 	Epoch uint64

@@ -39,6 +39,9 @@ type Finish struct {
 	// to give the delivery back as it was.
 	State State
 
+	// Hold keeps the lane of an ordered delivery closed where State is Dead.
+	Hold bool
+
 	// Delay is how long a waiting delivery waits, counted from now by the store's
 	// clock.
 	Delay time.Duration
@@ -56,6 +59,9 @@ type Finish struct {
 type Finished struct {
 	// Delivery is the delivery as it stands now.
 	Delivery Delivery
+
+	// Released says that the delivery behind this one in its lane is due now.
+	Released bool
 
 	// Callbacks answer the callbacks of the Finish, in their order.
 	Callbacks []Accepted

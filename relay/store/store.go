@@ -15,6 +15,22 @@ import (
 // context once they have begun to commit: the outcome of a commit is always
 // reported as it was. After ErrFailed every method but Close, Health and Caps
 // returns an error that wraps ErrFailed.
+//
+// Deliveries of one destination that are accepted with the same OrderKey form a
+// lane, in the order of their acceptance; those of one batch in its order. Only
+// the first of a lane, its head, is due: all behind it are blocked, are pending
+// with a zero DueAt, and can not be leased. A delivery leaves its lane in the
+// commit that ends it, whichever method that is, and where it was the head the
+// next one becomes its successor in the same commit: due at once, with its Since
+// set anew. A dead delivery that is finished with Hold does not leave. It stays
+// the head when it is re-driven, by whomever, and leaves when it is delivered,
+// canceled or deleted, or dies without Hold.
+//
+// All else is outside the order and neither waits for a lane nor keeps one
+// waiting: a dead delivery that has left its lane and is re-driven, and every
+// replay. Whoever cancels or deletes a head that is leased, releases the next one
+// while the holder of the lease may still be at it: that two attempts of one lane
+// do not overlap then is up to the holders.
 type Store interface {
 	// Accept stores a batch of messages with their dedupe keys and deliveries in
 	// one atomic and durable commit, and returns an answer for each in order. It
@@ -52,8 +68,8 @@ type Store interface {
 	// which replays the last one it had there. It returns ErrNotFound.
 	Replay(ctx context.Context, id MessageID, destination string) (Delivery, error)
 
-	// Cancel ends an open delivery, fencing off whoever holds it. It returns
-	// ErrNotFound or ErrState.
+	// Cancel ends an open delivery, fencing off whoever holds it, or a dead one that
+	// holds its lane. It returns ErrNotFound or ErrState.
 	Cancel(ctx context.Context, id DeliveryID) (Delivery, error)
 
 	// Delete removes a message with its deliveries, open or not, and its attempts;
@@ -80,8 +96,8 @@ type Store interface {
 	// Books returns the books of every destination that ever had a delivery.
 	Books(ctx context.Context) (map[string]Books, error)
 
-	// Purge removes what has outlived its time. It never removes an open delivery
-	// nor its message.
+	// Purge removes what has outlived its time. It never removes an open delivery,
+	// nor one that holds its lane, nor its message.
 	Purge(ctx context.Context, req PurgeRequest) (Purged, error)
 
 	Keys

@@ -41,6 +41,11 @@ func (s *Store) check(batch func(yield func(store.Acceptance) bool)) error {
 			return fmt.Errorf("message %s exists: %w", id, store.ErrInvalid)
 		}
 		seen[id] = true
+		for _, n := range a.Deliveries {
+			if len(n.OrderKey) > store.MaxOrderKey {
+				return fmt.Errorf("order key of %d bytes, at most %d: %w", len(n.OrderKey), store.MaxOrderKey, store.ErrInvalid)
+			}
+		}
 	}
 	return nil
 }
@@ -58,8 +63,8 @@ func (s *Store) accept(a *store.Acceptance, now time.Time) store.Accepted {
 	answer := store.Accepted{Verdict: store.Fresh, Message: r.message.ID, AcceptedAt: now}
 	for _, n := range a.Deliveries {
 		d := s.add(r, n.Destination, now)
-		d.OrderKey = n.OrderKey
-		if n.Lease > 0 {
+		s.join(d, n.OrderKey)
+		if n.Lease > 0 && !d.Blocked() {
 			s.lease(d, now.Add(n.Lease), now)
 		}
 		answer.Deliveries = append(answer.Deliveries, *d)

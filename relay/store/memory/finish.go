@@ -62,7 +62,8 @@ func (s *Store) finish(f *store.Finish, now time.Time) store.Finished {
 	if f.State == store.Waiting {
 		d.DueAt = now.Add(f.Delay)
 	}
-	answer := store.Finished{Delivery: *d}
+	released := f.Leaves() && s.leave(d, now)
+	answer := store.Finished{Delivery: *d, Released: released}
 	for i := range f.Callbacks {
 		answer.Callbacks = append(answer.Callbacks, s.accept(&f.Callbacks[i], now))
 	}

@@ -29,8 +29,8 @@ func (s *Store) Redrive(_ context.Context, id store.DeliveryID) (store.Delivery,
 }
 
 func (s *Store) redrive(d *store.Delivery, now time.Time) {
+	d.DueAt = now // first, or it would be taken for one that is blocked
 	s.move(d, store.Pending, now)
-	d.DueAt = now
 	d.Since = now
 	d.Generation++
 	d.Tries = 0
@@ -75,10 +75,12 @@ func (s *Store) Cancel(_ context.Context, id store.DeliveryID) (store.Delivery, 
 	if err != nil {
 		return store.Delivery{}, fmt.Errorf("canceling: %w", err)
 	}
-	if !d.State.Open() {
+	if !d.State.Open() && !d.Holds() {
 		return store.Delivery{}, fmt.Errorf("canceling %s delivery %s: %w", d.State, id, store.ErrState)
 	}
-	s.move(d, store.Canceled, s.now())
+	now := s.now()
+	s.move(d, store.Canceled, now)
+	s.leave(d, now)
 	d.Epoch++
 	return *d, nil
 }
@@ -100,5 +102,9 @@ func (s *Store) Delete(_ context.Context, id store.MessageID) error {
 		b.Deleted++
 	}
 	s.remove(r)
+	now := s.now()
+	for _, d := range r.deliveries {
+		s.leave(d, now)
+	}
 	return nil
 }

@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -28,7 +29,7 @@ func (s *Store) Purge(_ context.Context, req store.PurgeRequest) (store.Purged, 
 		if r.has(isDead) {
 			keep = req.Dead
 		}
-		if r.has(store.State.Open) || !outlived(r.endedAt(), keep, now) {
+		if r.has(store.State.Open) || slices.ContainsFunc(r.deliveries, (*store.Delivery).Holds) || !outlived(r.endedAt(), keep, now) {
 			continue
 		}
 		if req.Limit > 0 && purged.Messages == req.Limit {

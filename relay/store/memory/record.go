@@ -105,9 +105,10 @@ func (s *Store) lease(d *store.Delivery, until, now time.Time) {
 	d.LeaseUntil = until
 }
 
-// index keeps a delivery among the open ones of its destination while it is one.
+// index keeps a delivery among the open ones of its destination while it is one
+// that is not blocked.
 func (s *Store) index(d *store.Delivery) {
-	if !d.State.Open() {
+	if !d.State.Open() || d.Blocked() {
 		delete(s.open[d.Destination], d.ID)
 		return
 	}

@@ -25,6 +25,8 @@ type Store struct {
 	messages map[store.MessageID]*record
 	keys     map[store.DedupeKey]origin
 	open     map[string]map[store.DeliveryID]*store.Delivery
+	lanes    map[laneName][]*store.Delivery
+	place    uint64 // the last one given in any lane
 	books    map[string]*store.Books
 	entities map[store.EntityKey]store.Entity
 }
@@ -41,6 +43,7 @@ func New(opts Options) *Store {
 		messages: make(map[store.MessageID]*record),
 		keys:     make(map[store.DedupeKey]origin),
 		open:     make(map[string]map[store.DeliveryID]*store.Delivery),
+		lanes:    make(map[laneName][]*store.Delivery),
 		books:    make(map[string]*store.Books),
 		entities: make(map[store.EntityKey]store.Entity),
 	}

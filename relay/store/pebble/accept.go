@@ -94,9 +94,13 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 		if err != nil {
 			return store.Accepted{}, err
 		}
-		c.OrderKey = n.OrderKey
 		c.BodySize = int64(len(a.Message.Request.Body))
-		if n.Lease > 0 {
+		if n.OrderKey != "" {
+			if err := t.join(c, n.OrderKey); err != nil {
+				return store.Accepted{}, err
+			}
+		}
+		if n.Lease > 0 && !c.Blocked() {
 			t.s.grant(&c.Delivery, t.now.Add(n.Lease))
 		}
 		answer.Deliveries = append(answer.Deliveries, c.Delivery)

@@ -53,11 +53,17 @@ func (t *txn) finish(f *store.Finish) (store.Finished, error) {
 		return store.Finished{Delivery: c.Delivery, Err: fmt.Errorf("delivery %s: %w", c.ID, store.ErrLeaseLost)}, nil
 	}
 	t.log(c, f.Attempt, false)
+	released := false
+	if f.Leaves() {
+		if released, err = t.leave(c); err != nil {
+			return store.Finished{}, err
+		}
+	}
 	t.move(c, f.State)
 	if f.State == store.Waiting {
 		c.DueAt = t.now.Add(f.Delay).Truncate(time.Microsecond)
 	}
-	answer := store.Finished{Delivery: c.Delivery}
+	answer := store.Finished{Delivery: c.Delivery, Released: released}
 	for i := range f.Callbacks {
 		a, err := t.accept(&f.Callbacks[i])
 		if err != nil {

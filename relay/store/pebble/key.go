@@ -15,6 +15,8 @@ const (
 	spaceMessage  byte = 0x10 // message id -> message
 	spaceDelivery byte = 0x20 // message id, number -> delivery; number 0 marks a message that was made without any
 	spaceDue      byte = 0x30 // destination, due time, message id, number -> nothing; open deliveries only
+	spaceLane     byte = 0x32 // destination, order key -> nothing; lanes that somebody is in
+	spaceBlocked  byte = 0x33 // destination, order key, place, message id, number -> nothing; blocked deliveries only
 	spaceDead     byte = 0x31 // message id, number -> nothing; dead deliveries only
 	spaceAttempt  byte = 0x40 // message id, number, attempt -> attempt
 	spaceDedupe   byte = 0x50 // day, dedupe key -> message id, time of acceptance

@@ -198,8 +198,13 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 	return o
 }
 
-// format is the version of the layout of keys and records.
-const format = 1
+// format is the version of the layout of keys and records. Version 2 has lanes,
+// which who only knows version 1 would never open again; oldestFormat is read as
+// it is, since nothing in it is in a lane.
+const (
+	format       = 2
+	oldestFormat = 1
+)
 
 var (
 	formatKey = []byte{spaceMeta, 'f'}
@@ -212,7 +217,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	if ok && found != format {
+	if ok && (found < oldestFormat || found > format) {
 		return fmt.Errorf("%w: %s has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
 			store.ErrFormat, s.dir, found, format)
 	}
@@ -223,6 +228,8 @@ func (s *Store) load() error {
 	// No epoch is ever given twice, though most are never written: every process
 	// begins above all that an earlier one can have given.
 	s.epoch = opens << 32
+	// The same goes for places: the last one given may have left the disk.
+	s.place = opens << 40
 	b := s.db.NewBatch()
 	_ = b.Set(formatKey, binary.BigEndian.AppendUint64(nil, format), nil)
 	_ = b.Set(opensKey, binary.BigEndian.AppendUint64(nil, opens+1), nil)

@@ -45,8 +45,11 @@ func (s *Store) Cancel(ctx context.Context, id store.DeliveryID) (store.Delivery
 		if err != nil {
 			return nil, err
 		}
-		if !c.State.Open() {
+		if !c.State.Open() && !c.Holds() {
 			return nil, fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
+		}
+		if _, err := t.leave(c); err != nil {
+			return nil, err
 		}
 		t.move(c, store.Canceled)
 		c.Epoch++
@@ -151,6 +154,11 @@ func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
 			*counter(b, c.State)--
 			b.Deleted++
 			c.gone = true
+		}
+		for _, c := range all {
+			if _, err := t.leave(c); err != nil {
+				return err
+			}
 		}
 		return t.erase(id, id)
 	})

@@ -181,7 +181,7 @@ func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int)
 			continue
 		}
 		switch {
-		case d.State.Open():
+		case d.State.Open(), d.Holds():
 			stays = true
 		case d.State == store.Dead:
 			keep = w.req.Dead

@@ -131,7 +131,8 @@ func appendDeliveryRecord(b []byte, d *store.Delivery) []byte {
 	b = appendUint(b, 12, d.Epoch)
 	b = appendUint(b, 13, uint64(d.LastStatus))
 	b = appendString(b, 14, d.LastError)
-	return appendUint(b, 15, uint64(max(0, d.BodySize)))
+	b = appendUint(b, 15, uint64(max(0, d.BodySize)))
+	return appendUint(b, 16, d.Place)
 }
 
 func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
@@ -168,6 +169,8 @@ func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
 			d.LastError = f.text
 		case 15:
 			d.BodySize = int64(f.uint)
+		case 16:
+			d.Place = f.uint
 		}
 		return nil
 	})

@@ -39,7 +39,7 @@ func sampleDelivery() store.Delivery {
 	at := time.UnixMicro(0).UTC()
 	return store.Delivery{
 		ID: store.DeliveryID{N: 1}, Destination: "d", State: store.Waiting, DueAt: at, CreatedAt: at.Add(-time.Hour),
-		Since: at.Add(time.Second), EndedAt: at, Attempts: 1, Tries: 2, Generation: 3, ReplayOf: 4, OrderKey: "k",
+		Since: at.Add(time.Second), EndedAt: at, Attempts: 1, Tries: 2, Generation: 3, ReplayOf: 4, OrderKey: "k", Place: 1<<40 + 7,
 		Epoch: 1 << 40, LastStatus: 503, LastError: "no", BodySize: 1 << 20,
 	}
 }
@@ -160,6 +160,45 @@ func TestFormatOfAnotherVersionIsRefused(t *testing.T) {
 	// It gave the lock back.
 	if _, err = Open("store", Options{FS: fs, LockWait: -1}); !errors.Is(err, store.ErrFormat) {
 		t.Errorf("second Open: %v", err)
+	}
+}
+
+// A store of format 1 is opened as it is. What has an order key in it is in no
+// lane, and neither waits for what comes nor keeps it waiting.
+func TestT20_FormatWithoutLanesIsTakenOver(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := Open("store", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := store.Delivery{
+		ID: store.DeliveryID{Message: store.MessageID{15: 1}, N: 1}, Destination: "d", State: store.Pending,
+		OrderKey: "k", DueAt: s.Now(), CreatedAt: s.Now(), Since: s.Now(),
+	}
+	b := s.db.NewBatch()
+	_ = b.Set(formatKey, binary.BigEndian.AppendUint64(nil, oldestFormat), nil)
+	_ = b.Set(appendMessageKey(nil, old.ID.Message), encodeMessage(&store.Message{ID: old.ID.Message}), nil)
+	_ = b.Set(appendDeliveryKey(nil, old.ID), appendDeliveryRecord(nil, &old), nil)
+	_ = b.Set(appendDueKey(nil, &old), nil, nil)
+	_ = b.Set(appendBooksKey(nil, "d"), appendBooksRecord(nil, &store.Books{Made: 1, Open: 1}), nil)
+	if err := firstError(b.Commit(pebble.Sync), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open("store", Options{FS: fs}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if v, _, err := s.number(formatKey); v != format || err != nil {
+		t.Errorf("format is %d, %v", v, err)
+	}
+	made := acceptOrdered(t, s, 2, "k")
+	c, err := s.Claim(t.Context(), store.ClaimRequest{Destination: "d", Limit: 10, Lease: time.Minute})
+	if err != nil || len(c.Deliveries) != 2 || c.Deliveries[0].ID != old.ID || c.Deliveries[1].ID != made[0] {
+		t.Fatalf("claimed %+v, %v", c, err)
+	}
+	finished, err := s.Finish(t.Context(), []store.Finish{{Lease: c.Deliveries[0].Lease(), State: store.Delivered}, {Lease: c.Deliveries[1].Lease(), State: store.Delivered}})
+	if err != nil || finished[0].Released || !finished[1].Released {
+		t.Errorf("finished %+v, %v", finished, err)
 	}
 }
 

@@ -46,6 +46,7 @@ type Store struct {
 	buckets []uint32                  // dedupe buckets that have keys, oldest first
 	filters *keyFilters               // of the buckets
 	newest  store.MessageID           // no message has a larger id
+	place   uint64                    // no delivery has a larger one
 	epoch   uint64                    // no lease of an earlier process has a larger one
 	age     age
 

@@ -29,6 +29,9 @@ type txn struct {
 	buckets map[uint32]bool
 	newest  store.MessageID
 	dedupe  *pebble.Iterator
+	lanes   map[laneName]*lane
+	place   uint64
+	blocked *pebble.Iterator
 	scratch []byte
 }
 
@@ -51,6 +54,7 @@ func (s *Store) beginTxn() *txn {
 		byID:   make(map[store.DeliveryID]*change),
 		books:  make(map[string]*store.Books),
 		newest: s.newest,
+		place:  s.place,
 	}
 }
 
@@ -59,6 +63,9 @@ func (s *Store) beginTxn() *txn {
 func (t *txn) end() {
 	if t.dedupe != nil {
 		_ = t.dedupe.Close()
+	}
+	if t.blocked != nil {
+		_ = t.blocked.Close()
 	}
 	if t.batch != nil {
 		_ = t.batch.Close()
@@ -223,9 +230,13 @@ func (t *txn) commit() *commit {
 			if indexed(&c.was) {
 				_ = t.batch.SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
 			}
+			t.index(c)
 		case c.dirty:
 			t.write(c)
 		}
+	}
+	for name, l := range t.lanes {
+		t.writeLane(name, l)
 	}
 	for destination, b := range t.books {
 		t.scratch = appendBooksRecord(t.scratch[:0], b)
@@ -281,6 +292,9 @@ func (t *txn) write(c *change) {
 	if is && (!was || !c.was.DueAt.Equal(c.DueAt)) {
 		_ = t.in(spaceDue).Set(appendDueKey(t.scratch[:0], &c.Delivery), nil, nil)
 	}
+	if c.was.Place != 0 || c.Place != 0 {
+		t.index(c)
+	}
 	dead := append(t.scratch[:0], spaceDead)
 	switch was, is := c.was.State == store.Dead, c.State == store.Dead; {
 	case was && !is:
@@ -293,7 +307,7 @@ func (t *txn) write(c *change) {
 }
 
 // indexed reports whether a delivery has a due key.
-func indexed(d *store.Delivery) bool { return d.State.Open() }
+func indexed(d *store.Delivery) bool { return d.State.Open() && !d.Blocked() }
 
 // take brings memory up to the batch that was applied.
 func (t *txn) take() {
@@ -308,12 +322,13 @@ func (t *txn) take() {
 			s.keep(&c.Delivery)
 		default:
 			s.drop(c.ID)
-			if c.State.Open() {
+			if indexed(&c.Delivery) {
 				s.uncover(appendDueKey(nil, &c.Delivery), c.Destination)
 			}
 		}
 	}
 	s.newest = t.newest
+	s.place = t.place
 	for bucket := range t.buckets {
 		s.addBucket(bucket)
 	}

@@ -16,7 +16,6 @@ var claimChecks = []check{
 	{"waits_for_due_deliveries_and_tells_when", checkClaimNext},
 	{"keeps_destinations_apart", checkClaimDestinations},
 	{"takes_no_delivery_that_has_ended", checkClaimFinal},
-	{"takes_deliveries_of_one_order_key_together", checkClaimOrderKey},
 	{"refuses_a_limit_below_one", checkClaimInvalid},
 	{"takes_a_backlog_in_pages", checkClaimBacklog},
 }
@@ -133,19 +132,6 @@ func checkClaimFinal(x *fixture) {
 	c := x.claim("a", 10)
 	same(x, "number of claimed", len(c.Deliveries), 0)
 	same(x, "next", c.Next, time.Time{})
-}
-
-func checkClaimOrderKey(x *fixture) {
-	for range 2 {
-		a := x.acceptance("a")
-		a.Deliveries[0].OrderKey = "customer-7"
-		x.accept(a)
-	}
-	c := x.claim("a", 10)
-	same(x, "number of claimed", len(c.Deliveries), 2)
-	for _, d := range c.Deliveries {
-		same(x, "order key", d.OrderKey, "customer-7")
-	}
 }
 
 func checkClaimInvalid(x *fixture) {

@@ -25,7 +25,7 @@ func (m *machine) drawAcceptance(r *rapid.T) store.Acceptance {
 	for range rapid.IntRange(0, 3).Draw(r, "deliveries") {
 		a.Deliveries = append(a.Deliveries, store.NewDelivery{
 			Destination: rapid.SampledFrom(machineDestinations).Draw(r, "destination"),
-			OrderKey:    rapid.SampledFrom([]string{"", "k"}).Draw(r, "order key"),
+			OrderKey:    rapid.SampledFrom([]string{"", "k", "k", "k2"}).Draw(r, "order key"),
 			Lease:       rapid.SampledFrom([]time.Duration{0, lease}).Draw(r, "lease"),
 		})
 	}
@@ -167,6 +167,7 @@ func (m *machine) finish(r *rapid.T) {
 	for _, pair := range m.drawLeases(r) {
 		f := store.Finish{
 			State: rapid.SampledFrom([]store.State{store.Delivered, store.Dead, store.Waiting, store.Pending, store.Canceled}).Draw(r, "state"),
+			Hold:  rapid.Bool().Draw(r, "hold"),
 			Delay: rapid.SampledFrom([]time.Duration{0, 5 * time.Second, time.Hour}).Draw(r, "delay"),
 		}
 		if outcome := rapid.IntRange(0, int(store.Quarantined)).Draw(r, "outcome"); outcome > 0 {
@@ -189,6 +190,7 @@ func (m *machine) finish(r *rapid.T) {
 	for i := range want {
 		sameError(r, got[i].Err, want[i].Err)
 		same(r, "finished", unfenced([]store.Delivery{got[i].Delivery}), unfenced([]store.Delivery{want[i].Delivery}))
+		same(r, "released", got[i].Released, want[i].Released)
 		m.compareAccepted(r, got[i].Callbacks, want[i].Callbacks)
 	}
 }

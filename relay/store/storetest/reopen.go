@@ -16,6 +16,7 @@ var reopenChecks = []check{
 	{"C6_keeps_dedupe_keys_without_a_message", checkReopenKeysAlone},
 	{"C13_keeps_callbacks", checkReopenCallbacks},
 	{"C15_keeps_what_waits", checkReopenWaiting},
+	{"P6_keeps_lanes", checkReopenLanes},
 	{"C17_keeps_what_was_purged_away", checkReopenPurge},
 	{"keeps_operator_actions", checkReopenOperator},
 	{"P14_keeps_books", checkReopenBooks},
@@ -205,4 +206,35 @@ func checkReopenEntities(x *fixture) {
 			same(x, "entities", len(x.entityIDs(store.EntityQuery{Kind: kind, Tenant: tenant, Limit: 10})), 0)
 		}
 	}
+}
+
+func checkReopenLanes(x *fixture) {
+	held, behind := x.held("held")
+	waiting, next := x.join("k", lease), x.join("k", lease)
+	x.finish(store.Finish{Lease: waiting.Lease(), State: store.Waiting, Delay: time.Hour})
+	x.reopen()
+	x.blocked(behind.ID)
+	x.blocked(next.ID)
+	last := x.join("k", lease)
+	if !last.Blocked() || last.Place <= next.Place {
+		x.Fatalf("joined behind %d: %+v", next.Place, last)
+	}
+	c := x.claim("a", 10)
+	same(x, "claimed while the head waits", len(c.Deliveries), 0)
+	x.clock.advance(time.Hour)
+	x.end(x.head(waiting.ID), store.Delivered, true)
+	leased := x.head(next.ID)
+	x.reopen()
+	if x.store.Caps().Shared {
+		x.clock.advance(lease)
+	}
+	x.blocked(last.ID)
+	x.end(x.head(leased.ID), store.Delivered, true)
+	x.reopen()
+	x.end(x.head(last.ID), store.Delivered, false)
+	x.end(x.join("k", lease), store.Delivered, false)
+	x.redrive(held.ID)
+	x.reopen()
+	x.end(x.head(held.ID), store.Delivered, true)
+	x.end(x.head(behind.ID), store.Delivered, false)
 }

@@ -38,6 +38,8 @@ func Run(t *testing.T, f Factory) {
 		{"Lease", leaseChecks},
 		{"Hasten", hastenChecks},
 		{"Finish", finishChecks},
+		{"Lane", laneChecks},
+		{"Hold", holdChecks},
 		{"Operator", operatorChecks},
 		{"Message", messageChecks},
 		{"List", listChecks},
