@@ -26,7 +26,7 @@ func (d *dispatcher) attempt(a action) (next action, more bool) {
 	if j.waiter == nil {
 		j.waiter = d.waiters.take(j.delivery.ID)
 	}
-	found, later := d.try(t, j)
+	found, later := d.inLane(t, j)
 	j.waiter.settle(false) // unless it has got its answer
 	j.hold.drop()
 	var space [8]action
@@ -71,7 +71,7 @@ func (d *dispatcher) try(t *target, j *job) (found condition, later time.Duratio
 	if !counts {
 		finish.Attempt = nil
 	}
-	d.session.finisher.add(record{finish: finish, destination: t.ID})
+	d.session.finisher.add(record{finish: finish, destination: t.ID, ordered: j.delivery.Place != 0})
 	return conditionOf(result), result.RetryAfter
 }
 
@@ -130,6 +130,9 @@ func (d *dispatcher) report(t *target, j *job, m *store.Message, r Result, f sto
 	switch {
 	case f.State == store.Delivered:
 		level, text = zapcore.DebugLevel, "delivered"
+	case f.State == store.Dead && f.Hold:
+		log, level = t.alert, zapcore.ErrorLevel
+		text = "delivery is dead, and all with its order key wait until it is re-driven, canceled or deleted"
 	case f.State == store.Dead:
 		log, level, text = t.alert, zapcore.ErrorLevel, "delivery is dead"
 	case r.Outcome == store.Aborted:

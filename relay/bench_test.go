@@ -5,13 +5,16 @@ package relay
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/store/pebble"
 )
 
 // instant is a store that keeps nothing, so that a benchmark shows the engine
@@ -115,5 +118,63 @@ func BenchmarkStep(b *testing.B) {
 		s.reserve("d")
 		s.step(s.now, event{kind: handedOver, destination: "d", job: j}, space[:0])
 		s.step(s.now, event{kind: attemptEnded, destination: "d", found: up}, space[:0])
+	}
+}
+
+// BenchmarkLane shows how many messages of one order key get through an engine
+// on a disk, behind so many others of the key.
+func BenchmarkLane(b *testing.B) {
+	for _, backlog := range []int{0, 100_000} {
+		b.Run(fmt.Sprintf("backlog=%d", backlog), func(b *testing.B) {
+			dir := b.TempDir()
+			fillLane(b, dir, backlog+b.N)
+			delivered := make(chan struct{}, b.N)
+			e := New(Options{Open: func(context.Context) (store.Store, error) { return pebble.Open(dir, pebble.Options{}) }})
+			e.Attach(&Generation{Destinations: []Destination{{ID: "d", Deliverer: &upstream{answer: func(ctx context.Context, a Attempt) Result {
+				select {
+				case delivered <- struct{}{}:
+				default:
+				}
+				return succeeds(ctx, a)
+			}}}}})
+			b.ResetTimer()
+			if err := e.Start(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			for range b.N {
+				<-delivered
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+			b.StopTimer()
+			if err := e.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}
+
+// fillLane puts messages of one order key into a store.
+func fillLane(b *testing.B, dir string, n int) {
+	b.Helper()
+	st, err := pebble.Open(dir, pebble.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ids := newMessageIDs()
+	for n > 0 {
+		batch := make([]store.Acceptance, min(n, 1000))
+		for i := range batch {
+			m := &store.Message{ID: ids.next(time.Now()), Source: "s"}
+			m.Request.Body = make([]byte, 1024)
+			m.BodySum = sha256.Sum256(m.Request.Body)
+			batch[i] = store.Acceptance{Message: m, Deliveries: []store.NewDelivery{{Destination: "d", OrderKey: "k"}}}
+		}
+		if _, err := st.Accept(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+		n -= len(batch)
+	}
+	if err := st.Close(); err != nil {
+		b.Fatal(err)
 	}
 }

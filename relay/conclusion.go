@@ -28,7 +28,7 @@ const maxErrorText = 500
 // must not use up the attempts of a delivery. It is a pure function of its
 // arguments.
 func conclude(t *target, d *store.Delivery, r Result, started, now time.Time, age time.Duration) (f store.Finish, counts bool) {
-	f = store.Finish{Lease: d.Lease(), Attempt: &store.Attempt{
+	f = store.Finish{Lease: d.Lease(), Hold: t.Hold && d.Place != 0, Attempt: &store.Attempt{
 		StartedAt: started, Duration: now.Sub(started),
 		Outcome: r.Outcome, Status: r.Status, Head: r.Head, Error: errorText(r.Err),
 	}}

@@ -33,6 +33,11 @@ type Destination struct {
 	// MaxInFlight bounds how many attempts run at once. Default 64.
 	MaxInFlight int
 
+	// Hold says that a dead delivery with an order key keeps those behind it waiting
+	// until it is re-driven and delivered, canceled or deleted. Default false: the
+	// next one goes on.
+	Hold bool
+
 	// Deliverer makes the attempts.
 	Deliverer Deliverer
 }

@@ -18,6 +18,7 @@ type dispatcher struct {
 	clock   Clock
 	workers *workers
 	waiters waiters
+	lanes   lanes
 
 	mu        sync.Mutex
 	scheduler *scheduler

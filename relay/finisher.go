@@ -35,12 +35,15 @@ type record struct {
 	finish store.Finish
 	// destination is empty for a lease that is only given back.
 	destination string
+	// ordered says that others wait for the outcome in the delivery's lane.
+	ordered bool
 }
 
 // finisher commits the outcomes of attempts in groups.
 type finisher struct {
 	session *session
 	wake    chan struct{}
+	urgent  chan struct{}
 	quit    chan struct{}
 	done    chan struct{}
 
@@ -53,7 +56,10 @@ type finisher struct {
 }
 
 func newFinisher(s *session) *finisher {
-	f := &finisher{session: s, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	f := &finisher{
+		session: s, wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		quit: make(chan struct{}), done: make(chan struct{}),
+	}
 	f.space.L = &f.mu
 	return f
 }
@@ -70,6 +76,12 @@ func (f *finisher) add(r record) {
 		return
 	}
 	f.pending = append(f.pending, r)
+	if r.ordered {
+		select {
+		case f.urgent <- struct{}{}:
+		default:
+		}
+	}
 	if len(f.pending) == 1 {
 		select {
 		case f.wake <- struct{}{}:
@@ -78,7 +90,8 @@ func (f *finisher) add(r record) {
 	}
 }
 
-// run commits until close is called, and then what is left.
+// run commits until close is called, and then what is left. It collects outcomes
+// for a while, but none that others wait for.
 func (f *finisher) run() {
 	defer f.end()
 	collected := make(chan struct{}, 1)
@@ -89,9 +102,19 @@ func (f *finisher) run() {
 			f.flush()
 			return
 		}
+		select {
+		case <-f.urgent:
+			f.flush()
+			continue
+		default:
+		}
 		stop := f.session.engine.clock.AfterFunc(finishDelay, func() { collected <- struct{}{} })
 		select {
 		case <-collected:
+		case <-f.urgent:
+			if !stop() {
+				<-collected
+			}
 		case <-f.quit:
 			if !stop() {
 				<-collected
@@ -160,6 +183,9 @@ func (f *finisher) commit(batch []record) {
 			continue
 		}
 		delivery := &finished[i].Delivery
+		if finished[i].Released {
+			d.post(event{kind: becameStored, destination: delivery.Destination})
+		}
 		switch delivery.State {
 		case store.Waiting:
 			// Counted from our own clock, since the store's may have been set differently.

@@ -22,7 +22,12 @@ func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepte
 	for i := range got.Deliveries {
 		d := &got.Deliveries[i]
 		if d.State != store.Leased {
-			s.dispatcher.post(event{kind: becameStored, destination: d.Destination})
+			if asked.Deliveries[i].Lease > 0 {
+				s.dispatcher.post(event{kind: unreserved, destination: d.Destination})
+			}
+			if !d.Blocked() {
+				s.dispatcher.post(event{kind: becameStored, destination: d.Destination})
+			}
 			continue
 		}
 		h.add()
