@@ -11,7 +11,7 @@ import (
 )
 
 // policyOptions are the words of a policy.
-var policyOptions = []string{"timeout", "retry", "max_in_flight", "resign"}
+var policyOptions = []string{"timeout", "retry", "max_in_flight", "order_by", "resign"}
 
 // parse reads the option at the current token if it belongs to a policy.
 func (p *Policy) parse(d *caddyfile.Dispenser) (handled bool, err error) {
@@ -22,6 +22,8 @@ func (p *Policy) parse(d *caddyfile.Dispenser) (handled bool, err error) {
 		err = p.parseRetry(d)
 	case "max_in_flight":
 		p.MaxInFlight, err = parseCount(d)
+	case "order_by":
+		err = p.parseOrderBy(d)
 	case "resign":
 		err = p.parseResign(d)
 	default:

@@ -36,12 +36,13 @@ import (
 //	                  | fixed <gap> [<give up after>] | schedule <gaps...> | off
 //	                  [{ attempts <n>  on <statuses...>  never <statuses...> }]
 //	    max_in_flight <n>
+//	    order_by      <key> [{ on_dead release|hold }] | off
 //	    resign        <scheme> <secrets...> [{ ... }] | off
 //
 //	    forward       <upstreams...> | { <directives...> }
 //	    pass
 //	    wait          <duration>
-//	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  resign ...  forward ... }
+//	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  order_by ...  resign ...  forward ... }
 //	}
 //
 // Upstreams are those of reverse_proxy, and may have a path, which then replaces

@@ -85,6 +85,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	if h.Pass {
 		return h.pass(ctx, w, r, next, in, chosen.scheme)
 	}
+	h.order(targets, request, chosen.verdict)
 	h.capture(r, in.Message)
 	in.Redeliver, in.Targets, in.Reservation = h.rule.redeliver(chosen.scheme), targets, reservation
 	taken = true

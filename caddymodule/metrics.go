@@ -24,6 +24,7 @@ type collectors struct {
 	rejected   *prometheus.CounterVec
 	matches    *prometheus.CounterVec
 	undeduped  *prometheus.CounterVec
+	unordered  *prometheus.CounterVec
 	attempts   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
 	deliveries deliveriesCollector
@@ -48,6 +49,10 @@ func newCollectors() *collectors {
 			Namespace: namespace, Subsystem: subsystem, Name: "undeduped_total",
 			Help: "Requests that lacked the identity that duplicates are found by.",
 		}, []string{"source"}),
+		unordered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "unordered_total",
+			Help: "Requests that lacked the key of order_by, and are delivered without order.",
+		}, []string{"source"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "attempts_total",
 			Help: "Attempts by how they ended.",
@@ -71,7 +76,7 @@ func registerMetrics(registry *prometheus.Registry) error {
 		return nil
 	}
 	for _, collector := range []prometheus.Collector{
-		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.attempts, metrics.durations, metrics.deliveries,
+		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.unordered, metrics.attempts, metrics.durations, metrics.deliveries,
 	} {
 		err := registry.Register(collector)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == collector {

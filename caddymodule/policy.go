@@ -26,6 +26,10 @@ type Policy struct {
 	// How many attempts run at once. Default: 64.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
 
+	// Which messages are delivered one after the other. Default: none, all flow at
+	// once.
+	OrderBy *OrderBy `json:"order_by,omitempty"`
+
 	// What signature the app gets. Default: the sender's, made again with the first
 	// secret where it would be too old for the app.
 	Resign *Resign `json:"resign,omitempty"`
@@ -37,6 +41,9 @@ type Policy struct {
 func (p *Policy) provision(ctx caddy.Context) error {
 	if p.Timeout < 0 || p.MaxInFlight < 0 {
 		return fmt.Errorf("timeout and max_in_flight must not be negative")
+	}
+	if err := p.OrderBy.provision(); err != nil {
+		return err
 	}
 	if p.RetryRaw == nil {
 		return nil
@@ -65,6 +72,9 @@ func (p Policy) under(relayed Policy) Policy {
 	if p.rule == nil {
 		p.rule = relayed.rule
 	}
+	if p.OrderBy == nil {
+		p.OrderBy = relayed.OrderBy
+	}
 	if p.Resign == nil {
 		p.Resign = relayed.Resign
 	}
@@ -83,4 +93,5 @@ func (p Policy) apply(d *relay.Destination) {
 	if p.rule != nil {
 		d.Retry = *p.rule
 	}
+	d.Hold = p.OrderBy.holds()
 }
