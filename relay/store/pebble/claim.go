@@ -78,6 +78,10 @@ func (s *Store) claim(req *store.ClaimRequest) (store.Claimed, error) {
 		s.keep(d)
 		claimed.Deliveries = append(claimed.Deliveries, *d)
 	}
+	if sc.freed != nil {
+		s.uncover(sc.freed, req.Destination)
+		claimed.More, claimed.Next = true, time.Time{}
+	}
 	return claimed, nil
 }
 
@@ -89,6 +93,7 @@ type scan struct {
 	due   *pebble.Iterator
 	rows  *pebble.Iterator
 	end   []byte          // behind all due keys of the destination
+	freed []byte          // the first due key that the scan has come to add, nil for none
 	next  *store.Delivery // the first on disk that is not in memory
 }
 
@@ -139,6 +144,9 @@ func (sc *scan) advance() error {
 		}
 		d, err := sc.row(id, parseDue(sc.due.Key()))
 		if err = explainRead(err); errors.Is(err, store.ErrCorrupt) {
+			if err := sc.loseHead(id); err != nil {
+				return err
+			}
 			sc.s.lose(id, sc.queue.destination, err)
 			continue
 		}

@@ -97,17 +97,24 @@ func (t *txn) leave(c *change) (released bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	next, err := t.succeed(name, l, place)
+	return next != nil, err
+}
+
+// succeed makes the first blocked delivery of a lane its head, and returns it, nil
+// for none.
+func (t *txn) succeed(name laneName, l *lane, place uint64) (*change, error) {
 	next, err := t.behind(name, l, place)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if next == nil {
 		l.taken = false
-		return false, nil
+		return nil, nil
 	}
 	next.DueAt, next.Since = t.now, t.now
 	next.dirty = true
-	return true, nil
+	return next, nil
 }
 
 // behind returns the first blocked delivery of a lane, nil for none. Below place
@@ -175,4 +182,42 @@ func (t *txn) writeLane(name laneName, l *lane) {
 	case l.taken && !l.was:
 		_ = t.batch.Set(t.scratch, nil, nil)
 	}
+}
+
+// dueValue returns what a due key of the head of a lane says, nil for a delivery
+// in none: its lane can be found even where the delivery can not be read.
+func dueValue(d *store.Delivery) []byte {
+	if d.Place == 0 {
+		return nil
+	}
+	return append(binary.BigEndian.AppendUint64(nil, d.Place), d.OrderKey...)
+}
+
+// loseHead takes a delivery out of its lane, if it is in one, that the scan has
+// found due and can not read. It has no due key after that, so that this happens
+// once.
+func (sc *scan) loseHead(id store.DeliveryID) error {
+	value := sc.due.Value()
+	if len(value) < 8 || sc.s.lost[id] {
+		return nil
+	}
+	t := sc.s.beginTxn()
+	defer t.end()
+	place, name := binary.BigEndian.Uint64(value), laneName{sc.queue.destination, string(value[8:])}
+	l, err := t.lane(name)
+	if err != nil {
+		return err
+	}
+	next, err := t.succeed(name, l, place)
+	if err != nil {
+		return err
+	}
+	_ = t.batch.SingleDelete(sc.due.Key(), nil)
+	t.commit()
+	if next != nil {
+		if key := appendDueKey(nil, &next.Delivery); sc.freed == nil || bytes.Compare(key, sc.freed) < 0 {
+			sc.freed = key
+		}
+	}
+	return nil
 }

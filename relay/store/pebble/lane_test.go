@@ -72,6 +72,36 @@ func TestLostDeliveryDoesNotStopTheLaneAheadOfIt(t *testing.T) {
 				t.Errorf("last is %s", got)
 			}
 		})
+		t.Run("the head: "+name, func(t *testing.T) {
+			opts := Options{FS: vfs.NewMem()}
+			s, err := Open("store", opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := acceptOrdered(t, s, 4, "k")
+			if err := harm(s, appendDeliveryKey(nil, ids[0])); err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.Claim(t.Context(), store.ClaimRequest{Destination: "d", Limit: 10, Lease: time.Minute})
+			if err != nil || len(c.Deliveries) != 0 || !c.More {
+				t.Fatalf("claimed %+v, %v", c, err)
+			}
+			if got := advance(t, s); got != ids[1] {
+				t.Errorf("behind the one that is lost is %s", got)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if s, err = Open("store", opts); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			for _, want := range ids[2:] { // one at a time still
+				if got := advance(t, s); got != want {
+					t.Errorf("then comes %s, want %s", got, want)
+				}
+			}
+		})
 	}
 }
 

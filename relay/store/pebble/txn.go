@@ -290,7 +290,7 @@ func (t *txn) write(c *change) {
 		_ = t.in(spaceDue).SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
 	}
 	if is && (!was || !c.was.DueAt.Equal(c.DueAt)) {
-		_ = t.in(spaceDue).Set(appendDueKey(t.scratch[:0], &c.Delivery), nil, nil)
+		_ = t.in(spaceDue).Set(appendDueKey(t.scratch[:0], &c.Delivery), dueValue(&c.Delivery), nil)
 	}
 	if c.was.Place != 0 || c.Place != 0 {
 		t.index(c)
