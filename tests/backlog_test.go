@@ -93,7 +93,7 @@ func seed(t *testing.T, s *server, p *provider, n int) {
 		p.acknowledge(ev)
 		batch = append(batch, store.Acceptance{
 			Message: seeded(ev), Key: store.DedupeKey(ev.sum[:16]), Window: time.Hour,
-			Deliveries: []store.NewDelivery{{Destination: "stripe:default"}},
+			Deliveries: []store.NewDelivery{{Destination: "stripe:default", OrderKey: ev.lane}},
 		})
 		if len(batch) < size && i < n-1 {
 			continue

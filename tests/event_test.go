@@ -28,11 +28,19 @@ type event struct {
 	id   string
 	body []byte
 	sum  [sha256.Size]byte
+	lane string // the customer it is about, empty for none
 }
 
 // newEvent makes up an event. Its body is JSON that no encoder would print the same way again.
-func newEvent(id string) event {
-	head := fmt.Sprintf("{ \"id\":\"%s\",\r\n\"type\" : \"invoice.paid\", \"amount\":1.50e2, \"note\":\"\\u00e9é\", \"pad\":\"", id)
+func newEvent(id string) event { return newEventOf(id, "") }
+
+// newEventOf makes up an event about a customer.
+func newEventOf(id, customer string) event {
+	var about string
+	if customer != "" {
+		about = fmt.Sprintf("\"customer\":\"%s\", ", customer)
+	}
+	head := fmt.Sprintf("{ \"id\":\"%s\",\r\n"+about+"\"type\" : \"invoice.paid\", \"amount\":1.50e2, \"note\":\"\\u00e9é\", \"pad\":\"", id)
 	const tail = "\" }\n"
 	body := make([]byte, 0, bodySize)
 	body = append(body, head...)
@@ -40,7 +48,7 @@ func newEvent(id string) event {
 		body = strconv.AppendUint(body, rand.Uint64(), 36)
 	}
 	body = append(body[:bodySize-len(tail)], tail...)
-	return event{id: id, body: body, sum: sha256.Sum256(body)}
+	return event{id: id, body: body, sum: sha256.Sum256(body), lane: customer}
 }
 
 // eventID returns the id that stands in a body made by newEvent.

@@ -159,6 +159,7 @@ type judgement struct {
 	corrupt     []string // delivered with another body
 	doubled     []string // accepted twice
 	unexplained []string // delivered again without a crash that would excuse it
+	order       []string // tried before, or beside, an earlier one of its lane
 	books       []string // numbers that do not add up
 }
 
@@ -186,6 +187,7 @@ func judge(ledger map[string]entry, receipts []receipt, c contents, crashes []cr
 		}
 	}
 	j.repetitions(receipts, crashes)
+	j.lanes(ledger, receipts, crashes)
 	j.balance(c)
 	return j
 }
@@ -291,6 +293,7 @@ func (j *judgement) report(t testing.TB) {
 		{"corrupt", j.corrupt},
 		{"accepted twice", j.doubled},
 		{"unexplained duplicate", j.unexplained},
+		{"out of order", j.order},
 		{"books out of balance", j.books},
 	} {
 		for i, line := range found.lines {

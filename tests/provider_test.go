@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,9 @@ type provider struct {
 	// tries bounds how often an event is sent, gap is the time between two tries.
 	tries int
 	gap   time.Duration
+
+	// customers is how many customers the events are about, but for those that are about none.
+	customers int
 
 	// header is sent along with each event.
 	header http.Header
@@ -50,6 +54,7 @@ type provider struct {
 // entry is what the ledger says about an event.
 type entry struct {
 	sum     [sha256.Size]byte
+	lane    string
 	begun   time.Time
 	ackedAt time.Time // zero until a 2xx came
 }
@@ -71,7 +76,11 @@ func newProvider(t testing.TB, url string) *provider {
 
 // next makes up an event and enters it into the ledger.
 func (p *provider) next() event {
-	ev := newEvent(fmt.Sprintf("evt_%s_%d", p.tag, p.seq.Add(1)))
+	var customer string
+	if p.customers > 0 && rand.IntN(5) > 0 {
+		customer = fmt.Sprintf("cus_%d", rand.IntN(p.customers))
+	}
+	ev := newEventOf(fmt.Sprintf("evt_%s_%d", p.tag, p.seq.Add(1)), customer)
 	p.intend(ev)
 	return ev
 }
@@ -80,7 +89,7 @@ func (p *provider) next() event {
 func (p *provider) intend(ev event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ledger[ev.id] = &entry{sum: ev.sum, begun: time.Now()}
+	p.ledger[ev.id] = &entry{sum: ev.sum, lane: ev.lane, begun: time.Now()}
 }
 
 // acknowledge notes that an event was answered with a 2xx.

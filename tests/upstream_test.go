@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,8 +25,10 @@ type receipt struct {
 	sum        [sha256.Size]byte
 	attempt    int
 	replay     bool
+	redriven   bool
 	path       string
 	arrivedAt  time.Time
+	decidedAt  time.Time // when the upstream began to answer
 	answeredAt time.Time
 	status     int // 0 until it is answered
 }
@@ -142,7 +145,8 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := receipt{
 		messageID: r.Header.Get("Relay-Id"), eventID: eventID(body), named: r.Header.Get("Relay-Event-Id"),
 		sum: sha256.Sum256(body), attempt: attempt, replay: r.Header.Get("Relay-Replay") != "",
-		path: r.URL.Path, arrivedAt: time.Now(),
+		redriven: strings.Contains(r.Header.Get("Idempotency-Key"), "-r"),
+		path:     r.URL.Path, arrivedAt: time.Now(),
 	}
 	u.mu.Lock()
 	place := len(u.receipts)
@@ -154,16 +158,19 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Unlock()
 
 	status := behave(r.Context(), got)
+	decided := time.Now()
 	if status == 0 {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(status)
-	_ = http.NewResponseController(w).Flush()
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return // the connection was cut before the request that came on it was looked at
+	}
 
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.receipts[place].status, u.receipts[place].answeredAt = status, time.Now()
+	u.receipts[place].status, u.receipts[place].decidedAt, u.receipts[place].answeredAt = status, decided, time.Now()
 	if u.receipts[place].done() {
 		u.delivered[got.eventID]++
 	}

@@ -63,6 +63,17 @@ func (s *scene) again(after time.Duration) {
 	s.receipts = append(s.receipts, r)
 }
 
+// inLane adds an event of a lane that was sent and answered, and one millisecond later received.
+func (s *scene) inLane(id string, begun, arrived time.Duration) {
+	ev := newEventOf(id, "cus_1")
+	s.ledger[id] = entry{sum: ev.sum, lane: ev.lane, begun: s.start.Add(begun), ackedAt: s.start.Add(begun + time.Millisecond)}
+	at := s.start.Add(arrived)
+	s.receipts = append(s.receipts, receipt{
+		messageID: "msg_" + id, eventID: id, named: id, sum: ev.sum, attempt: 1, status: http.StatusOK,
+		arrivedAt: at, decidedAt: at, answeredAt: at,
+	})
+}
+
 func (s *scene) crash(after time.Duration) {
 	s.crashes = append(s.crashes, crash{from: s.start.Add(after), to: s.start.Add(after + time.Millisecond)})
 }
@@ -120,6 +131,37 @@ func TestJudgeFindsWhatIsWrong(t *testing.T) {
 			s.again(10 * time.Millisecond)
 			s.crash(20 * time.Millisecond)
 		}, func(j *judgement) []string { return j.unexplained }},
+		{"overtaken in its lane", func(s *scene) {
+			s.inLane("evt_early", 10*time.Millisecond, 20*time.Millisecond)
+			s.inLane("evt_late", 12*time.Millisecond, 19*time.Millisecond)
+		}, func(j *judgement) []string { return j.order }},
+		{"in the order of its lane", func(s *scene) {
+			s.inLane("evt_early", 10*time.Millisecond, 20*time.Millisecond)
+			s.inLane("evt_late", 12*time.Millisecond, 22*time.Millisecond)
+		}, nil},
+		{"overtaken by one that was sent before its 2xx", func(s *scene) {
+			s.inLane("evt_early", 10*time.Millisecond, 20*time.Millisecond)
+			s.inLane("evt_late", 10*time.Millisecond, 18*time.Millisecond)
+		}, nil},
+		{"tried again after a later one of its lane", func(s *scene) {
+			s.inLane("evt_early", 10*time.Millisecond, 20*time.Millisecond)
+			s.inLane("evt_late", 12*time.Millisecond, 22*time.Millisecond)
+			s.receipts = append(s.receipts, s.receipts[len(s.receipts)-2])
+			again := &s.receipts[len(s.receipts)-1]
+			again.arrivedAt, again.decidedAt = s.start.Add(30*time.Millisecond), s.start.Add(30*time.Millisecond)
+			s.receipts[len(s.receipts)-3].status = http.StatusInternalServerError
+		}, func(j *judgement) []string { return j.order }},
+		{"two of one lane at once", func(s *scene) {
+			s.inLane("evt_early", 10*time.Millisecond, 20*time.Millisecond)
+			s.inLane("evt_late", 12*time.Millisecond, 22*time.Millisecond)
+			s.receipts[len(s.receipts)-2].decidedAt = s.start.Add(23 * time.Millisecond)
+		}, func(j *judgement) []string { return j.order }},
+		{"two of one lane around a crash", func(s *scene) {
+			s.inLane("evt_early", 10*time.Millisecond, 20*time.Millisecond)
+			s.inLane("evt_late", 12*time.Millisecond, 22*time.Millisecond)
+			s.receipts[len(s.receipts)-2].decidedAt = s.start.Add(23 * time.Millisecond)
+			s.crash(21 * time.Millisecond)
+		}, nil},
 		{"replayed", func(s *scene) {
 			s.again(time.Second)
 			s.receipts[1].replay = true
@@ -134,7 +176,7 @@ func TestJudgeFindsWhatIsWrong(t *testing.T) {
 			s := newScene(t)
 			c.spoil(s)
 			j := judge(s.ledger, s.receipts, s.contents, s.crashes)
-			all := len(j.lost) + len(j.phantom) + len(j.corrupt) + len(j.doubled) + len(j.unexplained) + len(j.books)
+			all := len(j.lost) + len(j.phantom) + len(j.corrupt) + len(j.doubled) + len(j.unexplained) + len(j.order) + len(j.books)
 			if c.found == nil {
 				if all > 0 {
 					t.Errorf("found %+v, want nothing", j)
