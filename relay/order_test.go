@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,7 +94,7 @@ type campaign struct {
 	*watch
 	random  *rand.Rand
 	disk    disk
-	calm    bool
+	calm    atomic.Bool
 	senders sync.WaitGroup
 }
 
@@ -135,7 +136,7 @@ func (c *campaign) answer(ctx context.Context, a Attempt) Result {
 	}
 	fate := c.chance(20)
 	switch {
-	case c.calm || fate > 6:
+	case c.calm.Load() || fate > 6:
 		return succeeds(ctx, a)
 	case fate > 3:
 		return Result{Outcome: store.Refused, Status: http.StatusInternalServerError}
@@ -243,7 +244,7 @@ func (c *campaign) run() {
 		c.meddle()
 	}
 	c.senders.Wait()
-	c.calm = true
+	c.calm.Store(true)
 	c.reload(false)
 	for range 5 { // what dies again does not hold any more
 		c.operateDead()
