@@ -14,7 +14,7 @@ import (
 
 // keysOf returns the order keys by destination that a message with a body gets.
 func keysOf(h *Handler, body string) map[string]string {
-	targets := h.targets("")
+	targets, _ := h.targets("")
 	h.order(targets, &scheme.Request{Header: http.Header{"X-Shop": {"north"}}, Body: []byte(body)}, scheme.Verdict{})
 	keys := make(map[string]string)
 	for _, t := range targets {
