@@ -63,8 +63,9 @@ func (s *session) lead(ctx context.Context, f *flight, in Inbound) (Receipt, err
 		s.flights.land(f, receipt, nil)
 		return s.repeat(in, receipt), nil
 	}
-	in.Message.ID = s.engine.ids.next(s.engine.clock.Now())
-	if err := s.committer.submit(&entry{flight: f, inbound: in}); err != nil {
+	now := s.engine.clock.Now()
+	in.Message.ID = s.engine.ids.next(now)
+	if err := s.committer.submit(&entry{flight: f, inbound: in, since: now}); err != nil {
 		in.Reservation.Release()
 		s.flights.land(f, Receipt{}, err)
 		return Receipt{}, err

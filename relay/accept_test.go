@@ -142,9 +142,9 @@ func TestP10_AFullQueueRefusesAndShedsNothing(t *testing.T) {
 		commit := make(chan struct{})
 		r.store.accept.set(func([]store.Acceptance) error { <-commit; return nil })
 		const extra = 100
-		results := make(chan error, 2*commitQueue)
+		results := make(chan error, 2*commitQueueSize)
 		waiting := 0
-		for i := range commitQueue + 2*commitBatch + extra {
+		for i := range commitQueueSize + 2*commitBatch + extra {
 			waiting++
 			go func() {
 				_, err := r.Accept(context.Background(), r.inbound(fmt.Sprint(i)))

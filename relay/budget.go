@@ -7,9 +7,13 @@ import "sync"
 // Budget bounds the memory that bodies take from the first byte read until the
 // message is delivered or safely on disk. Nobody waits for memory: who finds
 // none is refused at once, so that no one holds bytes while waiting for others.
+//
+// While a reserve is kept, the last quarter is only for senders that never send
+// again by themselves: what they are refused is lost.
 type Budget struct {
 	mu       sync.Mutex
 	limit    int64
+	reserve  bool
 	used     int64
 	bySource map[string]int64
 }
@@ -26,6 +30,21 @@ func (b *Budget) SetLimit(limit int64) {
 	b.limit = limit
 }
 
+// SetReserve says whether a reserve is kept.
+func (b *Budget) SetReserve(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reserve = on
+}
+
+// room returns how many bytes may be taken in all.
+func (b *Budget) room(shedLast bool) int64 {
+	if b.reserve && !shedLast {
+		return b.limit - b.limit/4
+	}
+	return b.limit
+}
+
 // Used returns how many bytes are taken.
 func (b *Budget) Used() int64 {
 	b.mu.Lock()
@@ -38,12 +57,19 @@ func (b *Budget) Reserve(source string) *Reservation {
 	return &Reservation{budget: b, source: source}
 }
 
+// ReserveLast is Reserve for a source whose sender never sends again by itself.
+// Its reservation may use the reserve.
+func (b *Budget) ReserveLast(source string) *Reservation {
+	return &Reservation{budget: b, source: source, shedLast: true}
+}
+
 // Reservation is a part of a Budget. Its methods must not be called by two
 // goroutines at once.
 type Reservation struct {
-	budget *Budget
-	source string
-	taken  int64
+	budget   *Budget
+	source   string
+	shedLast bool
+	taken    int64
 }
 
 // Grow takes n more bytes and reports whether they were there. One source gets
@@ -52,7 +78,7 @@ func (r *Reservation) Grow(n int64) bool {
 	b := r.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used+n > b.limit || b.bySource[r.source]+n > b.limit/2 {
+	if b.used+n > b.room(r.shedLast) || b.bySource[r.source]+n > b.limit/2 {
 		return false
 	}
 	b.used += n

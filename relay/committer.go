@@ -6,14 +6,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
 const (
-	// commitQueue bounds the messages that wait for their commit.
-	commitQueue = 4096
-
 	// commitBatch and commitBytes bound what is committed together.
 	commitBatch = 256
 	commitBytes = 4 << 20
@@ -23,23 +21,21 @@ const (
 type entry struct {
 	flight  *flight
 	inbound Inbound
+	// since is when it began to wait.
+	since time.Time
 }
 
 // committer commits messages in groups: whatever has come while the last commit
 // ran goes into the next one.
 type committer struct {
 	session *session
-	entries chan *entry
+	queue   *commitQueue
 	ending  chan struct{}
 	runners sync.WaitGroup
-
-	// mu makes sure that nothing is queued after quit. It guards closed.
-	mu     sync.RWMutex
-	closed bool
 }
 
 func newCommitter(s *session) *committer {
-	return &committer{session: s, entries: make(chan *entry, commitQueue), ending: make(chan struct{})}
+	return &committer{session: s, queue: newCommitQueue(), ending: make(chan struct{})}
 }
 
 // start begins to commit, one group at a time: a second one beside it would halve
@@ -49,48 +45,29 @@ func (c *committer) start() { c.runners.Go(c.run) }
 
 // submit queues a message. It does not wait.
 func (c *committer) submit(e *entry) error {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
 	if err := c.session.failure(); err != nil {
 		return err
 	}
-	if c.closed {
-		return ErrClosed
-	}
-	select {
-	case c.entries <- e:
-		return nil
-	default:
-		return ErrOverloaded
-	}
+	return c.queue.add(e)
 }
 
 func (c *committer) run() {
+	batch := make([]*entry, 0, commitBatch)
 	for {
 		select {
-		case e := <-c.entries:
-			c.commit(c.collect(e))
 		case <-c.ending:
-			c.refuse()
 			return
+		case <-c.queue.more:
+		}
+		for {
+			batch = c.queue.take(c.session.engine.clock.Now(), batch[:0])
+			if len(batch) == 0 {
+				break
+			}
+			c.commit(batch)
+			clear(batch)
 		}
 	}
-}
-
-// collect takes what else is waiting, up to the bounds of a batch.
-func (c *committer) collect(first *entry) []*entry {
-	batch := append(make([]*entry, 0, 16), first)
-	size := len(first.inbound.Message.Request.Body)
-	for len(batch) < commitBatch && size < commitBytes {
-		select {
-		case e := <-c.entries:
-			batch = append(batch, e)
-			size += len(e.inbound.Message.Request.Body)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // commit writes a batch and lands its flights.
@@ -136,31 +113,18 @@ func (c *committer) commit(batch []*entry) {
 	}
 }
 
-// refuse lands the flights of what will not be committed any more.
-func (c *committer) refuse() {
+// quit ends the committer after the commit under way. What still waits for its
+// commit is refused at once.
+func (c *committer) quit() {
 	refusal := c.session.failure()
 	if refusal == nil {
 		refusal = ErrClosed
 	}
-	for {
-		select {
-		case e := <-c.entries:
-			e.inbound.Reservation.Release()
-			c.session.flights.land(e.flight, Receipt{}, refusal)
-		default:
-			return
-		}
+	for _, e := range c.queue.close() {
+		e.inbound.Reservation.Release()
+		c.session.flights.land(e.flight, Receipt{}, refusal)
 	}
-}
-
-// quit ends the committer after the commits under way. What still waits for its
-// commit is refused at once.
-func (c *committer) quit() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
 	close(c.ending)
-	c.refuse()
 }
 
 // wait returns when the committer has ended after quit.

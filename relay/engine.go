@@ -162,6 +162,7 @@ func (e *Engine) Detach(g *Generation) {
 // applyAll makes the budget and the session follow the generation in force.
 func (e *Engine) applyAll() {
 	e.budget.SetLimit(e.maxBuffer())
+	e.budget.SetReserve(e.shedsLast())
 	if s := e.current.Load(); s != nil {
 		e.apply(s)
 	}
@@ -173,6 +174,13 @@ func (e *Engine) maxBuffer() int64 {
 		return e.generations[n-1].MaxBuffer
 	}
 	return DefaultMaxBuffer
+}
+
+// shedsLast reports whether the generation in force has a source that is to be
+// shed last.
+func (e *Engine) shedsLast() bool {
+	n := len(e.generations)
+	return n > 0 && e.generations[n-1].ShedLast
 }
 
 // apply tells a session which targets are in force.

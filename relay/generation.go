@@ -25,4 +25,8 @@ type Generation struct {
 	// MaxBuffer bounds the memory for bodies, in bytes: once for those of messages
 	// that are new, and once for those that are read from the store to be sent.
 	MaxBuffer int64
+
+	// ShedLast says that the sender of some source never sends again by itself. A
+	// part of the memory for bodies is kept for such senders then.
+	ShedLast bool
 }

@@ -27,6 +27,11 @@ type Inbound struct {
 	// Redeliver says that a duplicate of a delivered message is delivered again.
 	Redeliver bool
 
+	// ShedLast says that the sender never sends again by itself, so that under load
+	// the message is refused only when those of all others are. See
+	// Generation.ShedLast.
+	ShedLast bool
+
 	// Targets are the destinations of the message.
 	Targets []Target
 
