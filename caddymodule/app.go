@@ -69,6 +69,7 @@ type source struct {
 	destinations []*Destination
 	maxSize      int64
 	window       time.Duration
+	shedLast     bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -175,6 +176,7 @@ func (a *App) assemble() *relay.Generation {
 			g.Destinations = append(g.Destinations, d.engine())
 		}
 		largest = max(largest, s.maxSize)
+		g.ShedLast = g.ShedLast || s.shedLast
 		g.DedupeWindow = max(g.DedupeWindow, s.window)
 	}
 	g.MaxBuffer = a.maxBuffer(largest)

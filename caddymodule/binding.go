@@ -37,6 +37,9 @@ type binding struct {
 	token   *secretText   // nil where none is configured
 	absent  bool          // a secret is not there, and need not be
 
+	// clock watches over the times that are signed.
+	clock *clockWatch
+
 	// fresh is how old a signature may be when an app checks it again, 0 where
 	// that does not matter.
 	fresh time.Duration
@@ -69,6 +72,7 @@ func bind(app *App, source, word string, module SchemeModule, adjust func(*schem
 	}
 	config := module.Credentials()
 	b := &binding{scheme: described, config: config, source: source, engine: app.engine, fetch: app.fetcher}
+	b.clock = app.engine.clocks.of(source, described.Name)
 	b.log = log.With(zap.String("scheme", described.Name), zap.String("origin", config.Origin))
 	b.fresh = config.tolerate(described)
 	if adjust != nil {

@@ -46,7 +46,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	if slices.ContainsFunc(h.held, func(b *binding) bool { return b.absent }) {
 		return &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}, nil
 	}
-	reservation := h.engine.Budget().Reserve(h.Name)
+	reservation := h.reserve()
 	taken := false
 	defer func() {
 		// Also where a panic ends the request.
@@ -87,7 +87,8 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	}
 	h.order(targets, request, chosen.verdict)
 	h.capture(r, in.Message)
-	in.Redeliver, in.Targets, in.Reservation = h.rule.redeliver(chosen.scheme), targets, reservation
+	in.Redeliver, in.ShedLast = h.rule.redeliver(chosen.scheme), shedLast(chosen.scheme)
+	in.Targets, in.Reservation = targets, reservation
 	taken = true
 	return h.accept(ctx, w, r, in, chosen.scheme), nil
 }

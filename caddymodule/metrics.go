@@ -28,6 +28,8 @@ type collectors struct {
 	attempts   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
 	deliveries deliveriesCollector
+	unretried  *prometheus.CounterVec
+	clocks     clockCollector
 }
 
 func newCollectors() *collectors {
@@ -67,6 +69,15 @@ func newCollectors() *collectors {
 			"Deliveries by state, from the books of the store.",
 			[]string{"destination", "state"}, nil,
 		)},
+		unretried: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "unretried_refusals_total",
+			Help: "Requests that got 503 although their sender does not send again by itself.",
+		}, []string{"source", "reason"}),
+		clocks: clockCollector{prometheus.NewDesc(
+			prometheus.BuildFQName(namespace, subsystem, "clock_suspect"),
+			"Whether most requests with a good signature are out of their time.",
+			[]string{"source", "scheme"}, nil,
+		)},
 	}
 }
 
@@ -77,6 +88,7 @@ func registerMetrics(registry *prometheus.Registry) error {
 	}
 	for _, collector := range []prometheus.Collector{
 		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.unordered, metrics.attempts, metrics.durations, metrics.deliveries,
+		metrics.unretried, metrics.clocks,
 	} {
 		err := registry.Register(collector)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == collector {

@@ -128,7 +128,7 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 		c.Write(zap.Int("status", status), zap.String("source", h.Name), zap.String("remote_ip", remoteIP(r)), zap.Error(err))
 	}
 	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", soon())
+		w.Header().Set("Retry-After", h.retryAfter("not_passed"))
 	}
 	write(w, status, textPlain, http.StatusText(status))
 }

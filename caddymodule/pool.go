@@ -42,6 +42,7 @@ type pooledEngine struct {
 
 	learned learnedSecrets
 	fetcher *fetcher
+	clocks  clocks
 }
 
 // attachment is a generation and the logger of its configuration.

@@ -5,7 +5,6 @@ package caddymodule
 import (
 	"cmp"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/caddy-relay/caddy-relay/relay"
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
+	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
 // refusal is why a request was not accepted. The sender learns the status and
@@ -31,6 +31,10 @@ type refusal struct {
 
 	// hangUp says that the rest of the body is not worth waiting for.
 	hangUp bool
+
+	// unretried is what is lost with it, where that is known to be of a sender that
+	// does not send again.
+	unretried *store.Message
 }
 
 // unreadable is the refusal of a request whose body was not read whole.
@@ -87,15 +91,35 @@ func nearness(f *scheme.Failure) int {
 	}
 }
 
-// Bounds of Retry-After, in seconds.
-const (
-	retryAfterLeast = 2
-	retryAfterMost  = 10
+// pause is how long a sender is asked to stay away: at least some seconds, and a
+// random part of some more, so that those who were refused together do not come
+// back together.
+type pause struct{ least, spread int }
+
+var (
+	// shortPause is for what passes by itself, such as a burst.
+	shortPause = pause{1, 9}
+
+	// longPause is for what takes its time, or a person: a store that has failed and
+	// is opened again, a secret that is not there, a clock.
+	longPause = pause{15, 45}
 )
 
-// soon returns a Retry-After that spreads those who come back.
-func soon() string {
-	return strconv.Itoa(retryAfterLeast + rand.IntN(retryAfterMost-retryAfterLeast+1))
+// pauseOf returns how long a sender should stay away that was refused for a reason.
+func pauseOf(reason string) pause {
+	switch reason {
+	case "store", "not_ready", "no_secret", "unavailable", "clock_suspect":
+		return longPause
+	default:
+		return shortPause
+	}
+}
+
+// retryAfter returns how long a sender should stay away that was refused for a
+// reason, in seconds.
+func (h *Handler) retryAfter(reason string) string {
+	p := pauseOf(reason)
+	return strconv.Itoa(p.least + h.random(p.spread+1))
 }
 
 // refuse writes the answer whole and tells the operator why, in one line.
@@ -114,7 +138,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusa
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", strings.Join(h.Methods, ", "))
 	case http.StatusServiceUnavailable:
-		header.Set("Retry-After", soon())
+		header.Set("Retry-After", h.retryAfter(refused.reason))
+		h.mourn(refused)
 	}
 	if refused.hangUp && r.ProtoMajor == 1 {
 		header.Set("Connection", "close")

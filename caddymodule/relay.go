@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
@@ -108,6 +109,8 @@ type Handler struct {
 	public       string     // PublicURL, resolved, without a slash at its end
 	eventMethods []string
 	now          func() time.Time
+	random       func(n int) int
+	last         bool // see shedsLast
 	rule         rule
 	destinations []*Destination
 	log          *zap.Logger
@@ -148,7 +151,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	h.log = ctx.Logger().With(zap.String("source", h.Name))
 	h.sampled = sampledLogger(ctx.Logger())
-	h.now = time.Now
+	h.now, h.random = time.Now, rand.IntN
 	if err := h.check(); err != nil {
 		return err
 	}
@@ -165,13 +168,14 @@ func (h *Handler) provision(ctx caddy.Context) error {
 		return err
 	}
 	h.fillIn()
+	h.last = h.shedsLast()
 	if err := h.provisionDestinations(ctx, app); err != nil {
 		return err
 	}
 	h.engine = takeEngine(app.key, app.module)
 	return app.register(&source{
 		name: h.Name, origin: h.Origin, digest: digest,
-		destinations: h.destinations, maxSize: h.MaxSize, window: h.rule.window,
+		destinations: h.destinations, maxSize: h.MaxSize, window: h.rule.window, shedLast: h.last,
 	})
 }
 

@@ -100,7 +100,7 @@ func (h *Handler) verify(request *scheme.Request, asked []*binding) (verified, *
 	}
 	now := h.now()
 	var best *scheme.Failure
-	var by *scheme.Scheme
+	var by *binding
 	for _, b := range h.bindings {
 		if slices.Contains(asked, b) {
 			continue
@@ -108,13 +108,19 @@ func (h *Handler) verify(request *scheme.Request, asked []*binding) (verified, *
 		verdict, err := b.verifier().Verify(request, now)
 		if err == nil {
 			b.matched(verdict)
+			if !verdict.Timestamp.IsZero() {
+				b.inTime(now)
+			}
 			return verified{verdict, b.scheme}, nil
 		}
 		if f := asFailure(err); best == nil || nearness(f) > nearness(best) {
-			best, by = f, b.scheme
+			best, by = f, b
 		}
 	}
-	return verified{}, h.unverified(best, by)
+	if isStale(best) && by.suspects(now, best) {
+		return verified{}, outOfTime(best)
+	}
+	return verified{}, h.unverified(best, by.scheme)
 }
 
 // asFailure returns the failure that an error of a verifier is.

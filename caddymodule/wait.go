@@ -44,7 +44,7 @@ func (h *Handler) accept(ctx context.Context, w http.ResponseWriter, r *http.Req
 	known := *in.Message
 	receipt, err := h.engine.Accept(ctx, in)
 	if err != nil {
-		return unaccepted(err)
+		return shed(unaccepted(err), s, &known)
 	}
 	known.ID = receipt.ID
 	makeKnown(r, &known)

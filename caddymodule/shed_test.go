@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"testing"
+)
+
+const githubSecret = "0123456789abcdef0123"
+
+// github is a good request of GitHub's, which never sends again by itself.
+func github(path, body, delivery string) *http.Request {
+	mac := hmac.New(sha256.New, []byte(githubSecret))
+	mac.Write([]byte(body))
+	r := withHeader(post(path, body), "X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	r.Header.Set("X-GitHub-Event", "issues")
+	r.Header.Set("X-GitHub-Delivery", delivery)
+	return r
+}
+
+// pressed starts a relay for Stripe and one for GitHub and takes all memory but
+// the reserve.
+func pressed(t *testing.T) *running {
+	t.Helper()
+	app := newUpstream(t, nil)
+	r := start(t, memoryOptions+":0 {\n\trelay /stripe "+app.addr()+" {\n\t\tverify stripe "+stripeSecret+"\n\t}\n"+
+		"\trelay /github "+app.addr()+" {\n\t\tverify github "+githubSecret+"\n\t}\n}\n")
+	for source, part := range map[string]int64{"one": 2, "other": 4} {
+		taken := r.app.engine.Budget().Reserve(source)
+		if !taken.Grow(r.app.generation.MaxBuffer / part) {
+			t.Fatal("no memory to begin with")
+		}
+		t.Cleanup(taken.Release)
+	}
+	return r
+}
+
+func TestP10_SendersThatNeverRetryAreShedLast(t *testing.T) {
+	r := pressed(t)
+	if w := serve(t, r.relay["stripe"], signed("/stripe", `{"id":"evt_1"}`)); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("Stripe, which sends again, gets %d", w.Code)
+	}
+	if w := serve(t, r.relay["github"], github("/github", "{}", "1")); w.Code != http.StatusOK {
+		t.Errorf("GitHub, which does not, gets %d", w.Code)
+	}
+}
+
+func TestA503ForASenderThatNeverRetriesIsLoud(t *testing.T) {
+	r := pressed(t)
+	h := r.relay["github"]
+	counts := func(reason string) float64 { return counted(metrics.unretried.WithLabelValues("github", reason)) }
+	taken := r.app.engine.Budget().ReserveLast("last")
+	if !taken.Grow(r.app.generation.MaxBuffer / 4) {
+		t.Fatal("the reserve is not there")
+	}
+	before := counts("memory")
+	if w := serve(t, h, github("/github", "{}", "2")); w.Code != http.StatusServiceUnavailable || counts("memory") != before+1 {
+		t.Errorf("answered %d, counted %g times", w.Code, counts("memory")-before)
+	}
+	taken.Release()
+	if !logged("refused what its sender does not send again") {
+		t.Error("the refusal is not told")
+	}
+	before = counts("not_ready")
+	r.stop()
+	if w := serve(t, h, github("/github", "{}", "guid-3")); w.Code != http.StatusServiceUnavailable || counts("not_ready") != before+1 {
+		t.Errorf("answered %d, counted %g times", w.Code, counts("not_ready")-before)
+	}
+	if !logged(`event_id="guid-3"`) {
+		t.Error("the operator does not learn which event is lost")
+	}
+	before = counts("mismatch")
+	if w := serve(t, h, withHeader(github("/github", "{}", "4"), "X-Hub-Signature-256", "sha256=00")); w.Code == http.StatusServiceUnavailable || counts("mismatch") != before {
+		t.Errorf("a forged request gets %d, and is mourned", w.Code)
+	}
+	stripeBefore := counted(metrics.unretried.WithLabelValues("stripe", "memory"))
+	serve(t, r.relay["stripe"], signed("/stripe", `{"id":"evt_1"}`))
+	if n := counted(metrics.unretried.WithLabelValues("stripe", "memory")); n != stripeBefore {
+		t.Error("Stripe is mourned")
+	}
+}
