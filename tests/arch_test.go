@@ -24,13 +24,14 @@ func TestArrowsPointDown(t *testing.T) {
 		// caddy says that they may import Caddy.
 		caddy bool
 	}{
+		{"relay/journal", nil, false},
 		{"relay/retry", nil, false},
 		{"relay/scheme", nil, false},
 		{"relay/store", nil, false},
 		{"relay/store/memory", []string{"relay/store"}, false},
 		{"relay/store/pebble", []string{"relay/store"}, false},
 		{"relay/store/storetest", []string{"relay/store", "relay/store/memory"}, false},
-		{"relay", []string{"relay/store", "relay/retry"}, false},
+		{"relay", []string{"relay/store", "relay/retry", "relay/journal"}, false},
 		{"caddymodule", []string{"relay", "relay/store", "relay/retry", "relay/scheme", "relay/store/memory", "relay/store/pebble"}, true},
 		{"cmd/caddy", []string{"caddymodule"}, true},
 	} {

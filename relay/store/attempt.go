@@ -31,9 +31,12 @@ const (
 	// Quarantined attempts were never sent because the stored body is not the one
 	// that was accepted.
 	Quarantined
+	// Poisoned attempts were never made: the process has died in those before, when
+	// nothing else was under way.
+	Poisoned
 )
 
-var outcomeNames = [...]string{"", "succeeded", "refused", "unreachable", "timed_out", "broken", "unhandled", "aborted", "quarantined"}
+var outcomeNames = [...]string{"", "succeeded", "refused", "unreachable", "timed_out", "broken", "unhandled", "aborted", "quarantined", "poison"}
 
 // String returns the name of the outcome as it is shown everywhere.
 func (o Outcome) String() string {

@@ -90,4 +90,9 @@ type Caps struct {
 	// Shared says that several processes may use the store at once. Leases then
 	// outlive the process that holds them, and must be extended in time.
 	Shared bool
+
+	// Journal is the path of a file beside the store's own, in which its user may
+	// note what it is doing. It is empty where the store has no place of its own on
+	// this machine.
+	Journal string
 }

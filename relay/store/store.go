@@ -46,6 +46,12 @@ type Store interface {
 	// leaves a delivery that can be claimed again.
 	Claim(ctx context.Context, req ClaimRequest) (Claimed, error)
 
+	// ClaimByID leases one delivery that is open and held by nobody for d, whether or
+	// not it is due, and raises its epoch. Like Claim it need not be durable: a crash
+	// leaves the delivery due when it was before. It returns ErrNotFound, or ErrState
+	// where the delivery is not open or is held.
+	ClaimByID(ctx context.Context, id DeliveryID, d time.Duration) (Delivery, error)
+
 	// Extend moves the end of leases to d from now. It returns the leases that
 	// were lost.
 	Extend(ctx context.Context, leases []Lease, d time.Duration) (lost []Lease, err error)

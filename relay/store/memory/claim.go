@@ -44,6 +44,25 @@ func (s *Store) Claim(_ context.Context, req store.ClaimRequest) (store.Claimed,
 	return claimed, nil
 }
 
+// ClaimByID leases one delivery that is open and held by nobody.
+func (s *Store) ClaimByID(_ context.Context, id store.DeliveryID, lease time.Duration) (store.Delivery, error) {
+	end, err := s.begin("claiming")
+	if err != nil {
+		return store.Delivery{}, err
+	}
+	defer end()
+	_, d, err := s.delivery(id)
+	if err != nil {
+		return store.Delivery{}, fmt.Errorf("claiming: %w", err)
+	}
+	now := s.now()
+	if !d.State.Open() || d.State == store.Leased && d.LeaseUntil.After(now) {
+		return store.Delivery{}, fmt.Errorf("claiming: %s delivery %s: %w", d.State, id, store.ErrState)
+	}
+	s.lease(d, now.Add(lease), now)
+	return *d, nil
+}
+
 // Hasten makes deliveries that are waiting due now.
 func (s *Store) Hasten(_ context.Context, destination string, limit int) (int, error) {
 	end, err := s.begin("hastening")

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -90,6 +91,38 @@ func (s *Store) grant(d *store.Delivery, until time.Time) {
 	d.State = store.Leased
 	d.Epoch = max(d.Epoch, s.epoch) + 1
 	d.LeaseUntil = until.Truncate(time.Microsecond)
+}
+
+// ClaimByID leases one delivery that is open and held by nobody. It writes nothing.
+func (s *Store) ClaimByID(ctx context.Context, id store.DeliveryID, lease time.Duration) (store.Delivery, error) {
+	const doing = "claiming"
+	end, err := s.begin(doing)
+	if err != nil {
+		return store.Delivery{}, err
+	}
+	defer end()
+	var d store.Delivery
+	var last *commit
+	err = s.read(ctx, func(t *txn) error {
+		c, err := t.load(id)
+		if err != nil {
+			return err
+		}
+		if !c.State.Open() || c.State == store.Leased && c.LeaseUntil.After(t.now) {
+			return fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
+		}
+		s.grant(&c.Delivery, t.now.Add(lease))
+		s.keep(&c.Delivery)
+		d, last = c.Delivery, s.last
+		return nil
+	})
+	if err == nil {
+		err = last.wait() // as in Claim
+	}
+	if err := s.answer(doing, err); err != nil {
+		return store.Delivery{}, err
+	}
+	return d, nil
 }
 
 // holds reports whether a lease is the one under which d is held. Only a newer

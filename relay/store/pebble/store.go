@@ -5,11 +5,13 @@ package pebble
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -125,7 +127,16 @@ func (s *Store) wrap(doing string, err error) error {
 }
 
 // Caps tells what the store can do.
-func (s *Store) Caps() store.Caps { return store.Caps{ExactExpiry: true} }
+func (s *Store) Caps() store.Caps {
+	caps := store.Caps{ExactExpiry: true}
+	if s.opts.FS == vfs.Default {
+		caps.Journal = filepath.Join(s.dir, journalFile)
+	}
+	return caps
+}
+
+// journalFile is the name in the directory that the store leaves to its user.
+const journalFile = "journal"
 
 // closeWait is how long Close waits for operations that run and for Pebble,
 // which ends the compactions it has begun; failedWait is the same for a store

@@ -15,6 +15,8 @@ var leaseChecks = []check{
 	{"that_is_lost_is_not_extended", checkLeaseExtendLost},
 	{"holds_after_its_time_until_another_takes_it", checkLeaseLate},
 	{"grows_its_epoch_every_time", checkLeaseEpochs},
+	{"of_one_delivery_is_given_before_its_time", checkLeaseByID},
+	{"of_one_delivery_is_not_taken_from_its_holder", checkLeaseByIDHeld},
 }
 
 func checkLeaseExpires(x *fixture) {
@@ -121,4 +123,50 @@ func checkLeaseEpochs(x *fixture) {
 		}
 		last = c.Deliveries[0]
 	}
+}
+
+// claimByID leases one delivery.
+func (x *fixture) claimByID(id store.DeliveryID) store.Delivery {
+	x.Helper()
+	d, err := x.store.ClaimByID(x.Context(), id, lease)
+	if err != nil {
+		x.Fatalf("ClaimByID of %s: %v", id, err)
+	}
+	return d
+}
+
+func checkLeaseByID(x *fixture) {
+	waiting, pending := x.waiting("a", time.Hour), x.pending("a")
+	before := x.books("a")
+	for _, d := range []store.Delivery{waiting, pending} {
+		got := x.claimByID(d.ID)
+		if got.Epoch <= d.Epoch {
+			x.Fatalf("epoch %d is not above %d", got.Epoch, d.Epoch)
+		}
+		want := d
+		want.State, want.Epoch, want.LeaseUntil = store.Leased, got.Epoch, x.clock.Now().Add(lease)
+		sameDelivery(x, "claimed delivery", got, want)
+		sameDelivery(x, "stored delivery", x.delivery(d.ID), want)
+	}
+	same(x, "books", x.books("a"), before)
+	same(x, "number of claimed that are held", len(x.claim("a", 10).Deliveries), 0)
+	held := x.delivery(waiting.ID)
+	x.finish(store.Finish{Lease: held.Lease(), State: store.Waiting, Delay: time.Minute})
+	x.clock.advance(time.Minute)
+	same(x, "number of claimed when both are due", len(x.claim("a", 10).Deliveries), 2)
+	x.clock.advance(2 * time.Hour)
+	again := x.claimByID(pending.ID)
+	x.finish(store.Finish{Lease: again.Lease(), State: store.Delivered})
+}
+
+func checkLeaseByIDHeld(x *fixture) {
+	d := x.leased("a")
+	_, err := x.store.ClaimByID(x.Context(), d.ID, lease)
+	wants(x, "claiming what is held", err, store.ErrState)
+	x.finish(store.Finish{Lease: d.Lease(), State: store.Delivered})
+	_, err = x.store.ClaimByID(x.Context(), d.ID, lease)
+	wants(x, "claiming what is delivered", err, store.ErrState)
+	d.ID.N = 99
+	_, err = x.store.ClaimByID(x.Context(), d.ID, lease)
+	wants(x, "claiming what does not exist", err, store.ErrNotFound)
 }

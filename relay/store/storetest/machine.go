@@ -83,6 +83,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"AcceptMore":     m.accept,
 		"Claim":          m.claim,
 		"Hasten":         m.hasten,
+		"ClaimByID":      m.claimByID,
 		"ClaimMore":      m.claim,
 		"Extend":         m.extend,
 		"Finish":         m.finish,

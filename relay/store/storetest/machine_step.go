@@ -145,6 +145,25 @@ func (m *machine) extend(r *rapid.T) {
 	same(r, "lost leases", leaseIDs(gotLost), leaseIDs(lost))
 }
 
+// claimByID claims one delivery, of those that a restart claims again: what it makes
+// of a lease on another one can be told from none.
+func (m *machine) claimByID(r *rapid.T) {
+	id := m.drawDelivery(r, store.Pending)
+	all, _ := m.model.Deliveries(m.ctx, id.Message)
+	if int(id.N) <= len(all) {
+		if d := all[id.N-1]; d.DueAt.After(m.clock.Now()) || !slices.Contains(machineDestinations, d.Destination) {
+			r.Skip("the delivery is not claimed after a restart")
+		}
+	}
+	want, failed := m.model.ClaimByID(m.ctx, id, lease)
+	got, err := m.tested.ClaimByID(m.ctx, id, lease)
+	sameError(r, err, failed)
+	same(r, "claimed", unfenced([]store.Delivery{got}), unfenced([]store.Delivery{want}))
+	if err == nil {
+		m.remember([]store.Delivery{want}, []store.Delivery{got})
+	}
+}
+
 func (m *machine) hasten(r *rapid.T) {
 	destination := rapid.SampledFrom(machineDestinations).Draw(r, "destination")
 	limit := rapid.IntRange(0, 3).Draw(r, "limit")
