@@ -26,9 +26,13 @@ func (d *dispatcher) attempt(a action) (next action, more bool) {
 	if j.waiter == nil {
 		j.waiter = d.waiters.take(j.delivery.ID)
 	}
+	noted := journalID(j.delivery.ID)
+	place := d.session.journal.Begin(noted)
 	found, later := d.inLane(t, j)
+	d.session.journal.End(place, noted)
 	j.waiter.settle(false) // unless it has got its answer
 	j.hold.drop()
+	j.over()
 	var space [8]action
 	actions := d.decide(event{kind: attemptEnded, destination: t.ID, slot: j.slot, found: found, later: later}, space[:0])
 	for i := range actions {

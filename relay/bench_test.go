@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,7 +20,12 @@ import (
 
 // instant is a store that keeps nothing, so that a benchmark shows the engine
 // alone.
-type instant struct{ store.Store }
+type instant struct {
+	store.Store
+	journal string
+}
+
+func (i instant) Caps() store.Caps { return store.Caps{Journal: i.journal} }
 
 func (instant) Accept(_ context.Context, batch []store.Acceptance) ([]store.Accepted, error) {
 	answers := make([]store.Accepted, len(batch))
@@ -60,7 +66,8 @@ func (instant) Close() error { return nil }
 // accepting measures Accept, with a number of destinations in force that the
 // messages go to.
 func accepting(b *testing.B, targets ...Target) {
-	e := New(Options{Open: func(context.Context) (store.Store, error) { return instant{}, nil }})
+	path := filepath.Join(b.TempDir(), "journal")
+	e := New(Options{Open: func(context.Context) (store.Store, error) { return instant{journal: path}, nil }})
 	deliverer := &idle{}
 	e.Attach(&Generation{Destinations: []Destination{{ID: "d", Deliverer: deliverer}}, MaxBuffer: 1 << 30})
 	if err := e.Start(b.Context()); err != nil {

@@ -35,7 +35,7 @@ func conclude(t *target, d *store.Delivery, r Result, started, now time.Time, ag
 	switch r.Outcome {
 	case store.Succeeded:
 		f.State = store.Delivered
-	case store.Quarantined:
+	case store.Quarantined, store.Poisoned:
 		f.State = store.Dead
 	case store.Aborted:
 		f.State = store.Pending

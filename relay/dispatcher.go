@@ -63,6 +63,7 @@ func (d *dispatcher) perform(a action) {
 	case releaseJob:
 		a.job.waiter.settle(false)
 		a.job.hold.drop()
+		a.job.over()
 		d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
 	case tellDown:
 		a.target.alert.Warn("destination is down: its deliveries wait, one of them probes it from time to time",
@@ -132,6 +133,35 @@ func (d *dispatcher) claim(t *target, limit int) {
 		claimed.Next = d.clock.Now().Add(claimed.Next.Sub(d.session.store.Now()))
 	}
 	d.post(event{kind: claimEnded, destination: t.ID, claimed: claimed, err: err})
+}
+
+// busy counts one more who is waited for before the session ends, unless it ends
+// already.
+func (d *dispatcher) busy() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || d.scheduler.draining {
+		return false
+	}
+	d.claims.Add(1)
+	return true
+}
+
+// working reports whether attempts are still begun.
+func (d *dispatcher) working() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.closed && !d.scheduler.draining
+}
+
+// target returns the target in force for a destination, nil for none.
+func (d *dispatcher) target(destination string) *target {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.scheduler.queues[destination]; q != nil {
+		return q.target
+	}
+	return nil
 }
 
 // close makes the dispatcher deaf. Attempts that still run end unheard.

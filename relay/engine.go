@@ -4,6 +4,7 @@ package relay
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"sync"
@@ -43,6 +44,8 @@ type Engine struct {
 	observer Observer
 	clock    Clock
 	ids      *messageIDs
+	// instance tells this engine from all others in a journal.
+	instance [16]byte
 	budget   *Budget
 
 	// opening is held while the store is being opened or closed.
@@ -72,6 +75,7 @@ func New(opts Options) *Engine {
 		ids: newMessageIDs(), budget: NewBudget(DefaultMaxBuffer),
 		opened: make(chan struct{}),
 	}
+	_, _ = rand.Read(e.instance[:]) // it never fails
 	e.life, e.end = context.WithCancel(context.Background())
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -192,6 +196,9 @@ func (e *Engine) apply(s *session) {
 		}
 	}
 	s.dispatcher.post(event{kind: configured, targets: targets, memory: e.maxBuffer()})
+	if len(targets) > 0 {
+		s.trial.begin()
+	}
 }
 
 // inForce returns the generation in force, nil for none.

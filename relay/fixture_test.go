@@ -53,6 +53,14 @@ type intercepted struct {
 	remember hook[func() error]
 	changed  hook[func(m *store.Message)]
 	closed   hook[func()]
+	// journal is the path of a journal, empty for none.
+	journal string
+}
+
+func (s *intercepted) Caps() store.Caps {
+	caps := s.Store.Caps()
+	caps.Journal = s.journal
+	return caps
 }
 
 func (s *intercepted) Accept(ctx context.Context, batch []store.Acceptance) ([]store.Accepted, error) {
@@ -213,8 +221,12 @@ type rig struct {
 
 // newRig starts an engine on a memory store and closes it after the test.
 func newRig(t *testing.T, answer func(ctx context.Context, a Attempt) Result) *rig {
-	r := &rig{t: t, upstream: &upstream{answer: answer}}
-	r.store = &intercepted{Store: kept{memory.New(memory.Options{})}}
+	return newRigOn(t, &intercepted{Store: kept{memory.New(memory.Options{})}}, answer)
+}
+
+// newRigOn is newRig with a store.
+func newRigOn(t *testing.T, st *intercepted, answer func(ctx context.Context, a Attempt) Result) *rig {
+	r := &rig{t: t, store: st, upstream: &upstream{answer: answer}}
 	core, said := observer.New(zap.InfoLevel)
 	r.said = said
 	r.Engine = New(Options{Logger: zap.New(core), Open: func(context.Context) (store.Store, error) {

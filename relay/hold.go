@@ -41,4 +41,14 @@ type job struct {
 	place uint64
 	// slot is what the attempt takes.
 	slot slot
+	// tried is closed when a job on trial has been tried or given back, nil for all
+	// others.
+	tried chan struct{}
+}
+
+// over notes that the job has been tried or given back.
+func (j *job) over() {
+	if j.tried != nil {
+		close(j.tried)
+	}
 }

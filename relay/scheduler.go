@@ -45,6 +45,10 @@ type scheduler struct {
 	wakeAt  time.Time
 	armedAt time.Time
 
+	// trying says that nothing is claimed yet, because what was under way when the
+	// last process died is tried first.
+	trying bool
+
 	// draining says that nothing is started or claimed any more.
 	draining bool
 }
@@ -97,6 +101,10 @@ const (
 	configured
 	// drainBegan: nothing is to be started any more.
 	drainBegan
+	// putOnTrial: job was claimed to be tried before all others.
+	putOnTrial
+	// trialEnded: all others may follow.
+	trialEnded
 )
 
 // action is something to do.
@@ -139,6 +147,11 @@ func (s *scheduler) step(now time.Time, ev event, actions []action) []action {
 		for _, q := range s.order {
 			actions = s.pump(now, q, actions)
 		}
+	case trialEnded:
+		s.trying = false
+		for _, q := range s.order {
+			actions = s.pump(now, q, actions)
+		}
 	case timerFired:
 		s.wakeAt, s.armedAt = time.Time{}, time.Time{}
 		for _, q := range s.order {
@@ -156,6 +169,8 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 	switch ev.kind {
 	case handedOver:
 		q.reserved--
+		q.push(ev.job)
+	case putOnTrial:
 		q.push(ev.job)
 	case unreserved:
 		q.reserved--
@@ -185,7 +200,7 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 // destination is down.
 func (s *scheduler) reserve(destination string) bool {
 	q := s.queues[destination]
-	if q == nil || q.target == nil || s.draining || q.stored || q.claiming || q.breaker.open || q.room() <= 0 {
+	if q == nil || q.target == nil || s.trying || s.draining || q.stored || q.claiming || q.breaker.open || q.room() <= 0 {
 		return false
 	}
 	q.reserved++
@@ -233,6 +248,9 @@ func (s *scheduler) pump(now time.Time, q *queue, actions []action) []action {
 		return q.drop(actions)
 	}
 	actions = s.start(now, q, actions)
+	if s.trying {
+		return actions
+	}
 	if q.stored && !q.claiming && q.room() >= claimBatch {
 		q.stored, q.claiming = false, true
 		actions = append(actions, action{kind: startClaim, target: q.target, limit: claimBatch})

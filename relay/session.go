@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-relay/caddy-relay/relay/journal"
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
@@ -24,6 +25,8 @@ type session struct {
 	dispatcher *dispatcher
 	finisher   *finisher
 	janitor    *janitor
+	journal    *journal.Journal
+	trial      *trial
 
 	// attempts is the context of all attempts; abort cancels it with a cause.
 	attempts context.Context
@@ -51,6 +54,8 @@ func newSession(e *Engine, st store.Store) *session {
 	s.finisher = newFinisher(s)
 	s.committer = newCommitter(s)
 	s.janitor = newJanitor(s)
+	s.journal = e.openJournal(st)
+	s.trial = newTrial(s, s.journal)
 	go s.finisher.run()
 	s.committer.start()
 	s.janitor.start()
@@ -115,6 +120,10 @@ func (s *session) pause(d time.Duration) bool {
 func (s *session) drain(ctx context.Context) {
 	s.dispatcher.post(event{kind: drainBegan})
 	s.dispatcher.waiters.dismiss()
+	// If the process is killed now, that is not the fault of what is under way.
+	if err := s.journal.Close(); err != nil {
+		s.engine.log.Warn("closing the journal", zap.Error(err))
+	}
 	if !s.idle(ctx) {
 		s.abort(errShutdown)
 		// An attempt that was cut off ends at once unless a handler in its chain
