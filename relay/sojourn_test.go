@@ -129,8 +129,12 @@ func TestP10_ADiskThatDoesNotAnswerFillsNoQueue(t *testing.T) {
 			last  bool
 			want  error
 		}{
-			{0, false, nil}, {0, false, nil}, {time.Second, false, nil}, {time.Millisecond, false, ErrOverloaded},
-			{0, true, nil}, {time.Second, true, ErrOverloaded},
+			{0, false, nil},
+			{0, false, nil},
+			{time.Second, false, nil},
+			{time.Millisecond, false, ErrOverloaded},
+			{0, true, nil},
+			{time.Second, true, ErrOverloaded},
 		} {
 			settle(step.after)
 			if err := try(fmt.Sprint(i), step.last); !errors.Is(err, step.want) {
