@@ -148,3 +148,30 @@ func TestP10_ADiskThatDoesNotAnswerFillsNoQueue(t *testing.T) {
 		}
 	})
 }
+
+func TestP10_AStandingQueueRefusesThoseThatComeAgain(t *testing.T) {
+	q, begin := newCommitQueue(), time.Now()
+	add := func(at time.Duration, last bool) error {
+		return q.add(&entry{since: begin.Add(at), inbound: Inbound{ShedLast: last, Message: &store.Message{}}})
+	}
+	for range 4 * commitBatch {
+		if err := add(0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, at := range []time.Duration{110 * time.Millisecond, 220 * time.Millisecond} {
+		q.take(begin.Add(at), nil)
+		if err := add(at, false); (err != nil) != (i == 1) {
+			t.Errorf("after %v: %v", at, err)
+		}
+	}
+	if err := add(220*time.Millisecond, true); err != nil {
+		t.Errorf("one that does not come again: %v", err)
+	}
+	for range 3 {
+		q.take(begin.Add(230*time.Millisecond), nil)
+	}
+	if err := add(240*time.Millisecond, false); err != nil || q.len() != 1 {
+		t.Errorf("when it has drained: %v, %d wait", err, q.len())
+	}
+}

@@ -77,6 +77,10 @@ func TestC20_WhatWasUnderWayIsTriedFirstAndAlone(t *testing.T) {
 			t.Errorf("%d attempts at once", n)
 		}
 		r.accept("fresh")
+		synctest.Wait()
+		if n := r.upstream.count(); n != 1 {
+			t.Errorf("%d attempts at once when another message has come", n)
+		}
 		settle(time.Minute)
 		first := r.upstream.bodies()[:3]
 		slices.Sort(first)
@@ -251,6 +255,31 @@ func TestC20_AShutdownDuringTheTrialIsNoDeath(t *testing.T) {
 		settle(time.Second)
 		if n := r.upstream.count(); n != 2 {
 			t.Errorf("%d attempts", n)
+		}
+		r.close()
+	})
+}
+
+func TestC20_AKillDuringAShutdownIsNoDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLives(t)
+		r := l.begin(hangs)
+		r.accept("a")
+		settle(time.Millisecond)
+		drained := make(chan struct{})
+		go func() {
+			r.Drain(t.Context())
+			close(drained)
+		}()
+		synctest.Wait()
+		if r.upstream.running != 1 {
+			t.Fatalf("%d attempts run", r.upstream.running)
+		}
+		l.die(r)
+		<-drained
+		r = l.begin(nil)
+		if s := r.current.Load().trial.suspects; len(s) > 0 {
+			t.Errorf("suspect: %v", s)
 		}
 		r.close()
 	})
