@@ -49,7 +49,7 @@ type Store interface {
 	// ClaimByID leases one delivery that is open and held by nobody for d, whether or
 	// not it is due, and raises its epoch. Like Claim it need not be durable: a crash
 	// leaves the delivery due when it was before. It returns ErrNotFound, or ErrState
-	// where the delivery is not open or is held.
+	// where the delivery is not open, is held, or is blocked in its lane.
 	ClaimByID(ctx context.Context, id DeliveryID, d time.Duration) (Delivery, error)
 
 	// Extend moves the end of leases to d from now. It returns the leases that

@@ -56,7 +56,7 @@ func (s *Store) ClaimByID(_ context.Context, id store.DeliveryID, lease time.Dur
 		return store.Delivery{}, fmt.Errorf("claiming: %w", err)
 	}
 	now := s.now()
-	if !d.State.Open() || d.State == store.Leased && d.LeaseUntil.After(now) {
+	if !d.State.Open() || d.Blocked() || d.State == store.Leased && d.LeaseUntil.After(now) {
 		return store.Delivery{}, fmt.Errorf("claiming: %s delivery %s: %w", d.State, id, store.ErrState)
 	}
 	s.lease(d, now.Add(lease), now)

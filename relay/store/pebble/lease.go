@@ -108,7 +108,7 @@ func (s *Store) ClaimByID(ctx context.Context, id store.DeliveryID, lease time.D
 		if err != nil {
 			return err
 		}
-		if !c.State.Open() || c.State == store.Leased && c.LeaseUntil.After(t.now) {
+		if !c.State.Open() || c.Blocked() || c.State == store.Leased && c.LeaseUntil.After(t.now) {
 			return fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
 		}
 		s.grant(&c.Delivery, t.now.Add(lease))

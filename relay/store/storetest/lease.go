@@ -169,4 +169,8 @@ func checkLeaseByIDHeld(x *fixture) {
 	d.ID.N = 99
 	_, err = x.store.ClaimByID(x.Context(), d.ID, lease)
 	wants(x, "claiming what does not exist", err, store.ErrNotFound)
+	x.join("k", lease)
+	behind := x.join("k", 0)
+	_, err = x.store.ClaimByID(x.Context(), behind.ID, lease)
+	wants(x, "claiming what is blocked in its lane", err, store.ErrState)
 }
