@@ -5,6 +5,7 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -50,6 +51,10 @@ type Engine struct {
 
 	// opening is held while the store is being opened or closed.
 	opening sync.Mutex
+
+	// pausing is held while a destination is being paused or resumed, so that the
+	// store and the dispatcher end up agreeing.
+	pausing sync.Mutex
 
 	// current is the session, nil before the first one. opened is closed when the
 	// first one begins; life ends with the engine.
@@ -113,7 +118,13 @@ func (e *Engine) Start(ctx context.Context) error {
 		return fmt.Errorf("opening the store: %w", err)
 	}
 	e.greet(ctx, st)
+	pauses, err := readPauses(ctx, st)
+	if err != nil {
+		// To deliver what an operator has forbidden would be worse than to wait.
+		return errors.Join(err, st.Close())
+	}
 	s := newSession(e, st)
+	s.pauseAll(pauses)
 	first := e.current.Swap(s) == nil
 	e.mu.Lock()
 	e.apply(s)

@@ -23,6 +23,10 @@ var (
 	ErrDeadline = errors.New("accept deadline exceeded")
 )
 
+// ErrNoDestination says that a destination is not in force and never had a
+// delivery, so that its name must be a mistake.
+var ErrNoDestination = errors.New("no such destination")
+
 // errHung says that the store did not answer while the engine was closed.
 var errHung = errors.New("the store does not answer")
 

@@ -22,6 +22,9 @@ type queue struct {
 	target *target
 	turn   uint64
 
+	// paused says that an operator has paused the destination.
+	paused bool
+
 	// fresh and retries hold leased deliveries that wait for a slot: those that have
 	// not failed yet and those that have. came numbers them in the order of their
 	// coming.
@@ -140,6 +143,17 @@ func (q *queue) retarget(now time.Time, t *target) {
 		q.turn++
 	}
 	q.target = t
+	q.breaker.retry(now)
+	q.rescue.notBefore = time.Time{}
+}
+
+// resume ends a pause. Much may have happened meanwhile, so a destination that
+// was down is probed at once.
+func (q *queue) resume(now time.Time) {
+	if !q.paused {
+		return
+	}
+	q.paused, q.stored = false, true
 	q.breaker.retry(now)
 	q.rescue.notBefore = time.Time{}
 }

@@ -97,6 +97,10 @@ const (
 	timerFired
 	// hastenEnded: count deliveries that waited are due now, or err.
 	hastenEnded
+	// paused: nothing may be delivered to the destination any more.
+	paused
+	// resumed: the destination is not paused any more.
+	resumed
 	// configured: targets are in force, and no others, with memory for bodies.
 	configured
 	// drainBegan: nothing is to be started any more.
@@ -190,6 +194,10 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 	case attemptEnded:
 		actions = q.found(now, ev, actions)
 		actions = s.free(now, q, ev.slot, actions)
+	case paused:
+		q.paused = true
+	case resumed:
+		q.resume(now)
 	}
 	return s.pump(now, q, actions)
 }
@@ -197,10 +205,10 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 // reserve promises a place in the window of a destination to a message that is
 // about to be committed, so that it need not be read back from the store. It
 // refuses while the store holds earlier deliveries that are due, and while the
-// destination is down.
+// destination is paused or down.
 func (s *scheduler) reserve(destination string) bool {
 	q := s.queues[destination]
-	if q == nil || q.target == nil || s.trying || s.draining || q.stored || q.claiming || q.breaker.open || q.room() <= 0 {
+	if q == nil || q.target == nil || q.paused || s.trying || s.draining || q.stored || q.claiming || q.breaker.open || q.room() <= 0 {
 		return false
 	}
 	q.reserved++
@@ -244,7 +252,7 @@ func (s *scheduler) pump(now time.Time, q *queue, actions []action) []action {
 	if !q.dueAt.IsZero() && !q.dueAt.After(now) {
 		q.dueAt, q.stored = time.Time{}, true
 	}
-	if s.draining || q.target == nil {
+	if s.draining || q.paused || q.target == nil {
 		return q.drop(actions)
 	}
 	actions = s.start(now, q, actions)

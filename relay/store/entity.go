@@ -17,6 +17,7 @@ const (
 	KindSubscription EntityKind = "subscription"
 	KindSecret       EntityKind = "secret"
 	KindEventType    EntityKind = "event_type"
+	KindPause        EntityKind = "pause"
 )
 
 // EntityKey identifies an entity. Ids are unique per kind and tenant; the
@@ -28,7 +29,7 @@ type EntityKey struct {
 	ID     string
 }
 
-// Entity is one of Tenant, Endpoint, Subscription, Secret and EventType.
+// Entity is one of Tenant, Endpoint, Subscription, Secret, EventType and Pause.
 type Entity interface {
 	// Key returns what identifies the entity.
 	Key() EntityKey
@@ -147,6 +148,20 @@ type EventType struct {
 func (t *EventType) Key() EntityKey {
 	return EntityKey{Kind: KindEventType, Tenant: t.Tenant, ID: t.ID}
 }
+
+// Pause says that nothing is delivered to a destination until an operator
+// resumes it. There is one as long as the destination is paused, since its
+// CreatedAt; it always belongs to the operator.
+type Pause struct {
+	EntityMeta
+	// Destination is the id of the destination.
+	Destination string
+	// Reason is what the operator gave as one, empty for none.
+	Reason string
+}
+
+// Key returns what identifies the pause.
+func (p *Pause) Key() EntityKey { return EntityKey{Kind: KindPause, ID: p.Destination} }
 
 // EntityQuery selects entities of one kind.
 type EntityQuery struct {

@@ -121,6 +121,9 @@ func cloneEntity(e store.Entity) (store.Entity, error) {
 		c.Schema = bytes.Clone(e.Schema)
 		c.Example = bytes.Clone(e.Example)
 		return &c, nil
+	case *store.Pause:
+		c := *e
+		return &c, nil
 	default:
 		return nil, fmt.Errorf("entity of type %T: %w", e, store.ErrInvalid)
 	}

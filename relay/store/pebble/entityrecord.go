@@ -50,6 +50,8 @@ func appendEntityRecord(b []byte, e store.Entity) ([]byte, error) {
 		b = appendBytes(b, 11, e.Schema)
 		b = appendBytes(b, 12, e.Example)
 		b = appendBool(b, 13, e.Deprecated)
+	case *store.Pause:
+		b = appendString(b, 10, e.Reason)
 	default:
 		return nil, fmt.Errorf("entity of type %T: %w", e, store.ErrInvalid)
 	}
@@ -96,6 +98,8 @@ func decodeEntity(kind store.EntityKind, b []byte) (store.Entity, error) {
 		return decodeSecret(b)
 	case store.KindEventType:
 		return decodeEventType(b)
+	case store.KindPause:
+		return decodePause(b)
 	default:
 		return nil, fmt.Errorf("entity of kind %q: %w", kind, store.ErrInvalid)
 	}
@@ -212,6 +216,20 @@ func decodeEventType(b []byte) (*store.EventType, error) {
 			e.Deprecated = protowire.DecodeBool(f.uint)
 		default:
 			f.common(&e.EntityMeta, &e.Tenant, &e.ID)
+		}
+		return nil
+	})
+}
+
+func decodePause(b []byte) (*store.Pause, error) {
+	var e store.Pause
+	var none string
+	return &e, eachField(b, func(f field) error {
+		switch f.num {
+		case 10:
+			e.Reason = f.text
+		default:
+			f.common(&e.EntityMeta, &none, &e.Destination)
 		}
 		return nil
 	})

@@ -30,6 +30,7 @@ func entities(tenant, id string, full bool) []store.Entity {
 		return []store.Entity{
 			&store.Tenant{ID: id}, &store.Endpoint{Tenant: tenant, ID: id}, &store.Subscription{Tenant: tenant, ID: id},
 			&store.Secret{Tenant: tenant, ID: id}, &store.EventType{Tenant: tenant, ID: id},
+			&store.Pause{Destination: id},
 		}
 	}
 	at := time.Date(2026, 2, 3, 4, 5, 6, 7000, time.UTC)
@@ -43,6 +44,7 @@ func entities(tenant, id string, full bool) []store.Entity {
 		&store.Subscription{Tenant: tenant, ID: id, Endpoint: "ep", Events: []string{"order.*", "", "invoice.paid"}, Filter: "a > 1"},
 		&store.Secret{Tenant: tenant, ID: id, Endpoint: "ep", Value: []byte("whsec_\x00\xff\n"), NotBefore: at, NotAfter: at.Add(time.Hour)},
 		&store.EventType{Tenant: tenant, ID: id, Description: "paid", Schema: []byte(`{"type":"object"}`), Example: []byte("{\n}"), Deprecated: true},
+		&store.Pause{Destination: id, Reason: "moving the ledger \u2615"},
 	}
 }
 

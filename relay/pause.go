@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// pausePage is how many pauses are read from the store at once.
+const pausePage = 256
+
+// Pause holds the deliveries of a destination back until Resume, over restarts
+// and reconfigurations: attempts under way end as they would, no other is
+// started, not even a probe, and nothing is lost. Messages for the destination
+// are accepted as before. The reason is kept for other operators to read. Pausing
+// a paused destination changes nothing. It returns ErrNoDestination for one that
+// is not in force and never had a delivery.
+func (e *Engine) Pause(ctx context.Context, destination, reason string) error {
+	e.pausing.Lock()
+	defer e.pausing.Unlock()
+	s, err := e.known(ctx, destination)
+	if err != nil {
+		return fmt.Errorf("pausing destination %q: %w", destination, err)
+	}
+	err = s.store.PutEntity(ctx, &store.Pause{Destination: destination, Reason: reason})
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("pausing destination %q: %w", destination, err)
+	}
+	s.dispatcher.post(event{kind: paused, destination: destination})
+	e.log.Info("destination has been paused", zap.String("destination", destination), zap.String("reason", reason))
+	return nil
+}
+
+// Resume ends a pause: what is due is delivered at once, within the limits of
+// the destination. Resuming a destination that is not paused changes nothing. It
+// returns ErrNoDestination for one that is not in force and never had a delivery.
+func (e *Engine) Resume(ctx context.Context, destination string) error {
+	e.pausing.Lock()
+	defer e.pausing.Unlock()
+	s, err := e.known(ctx, destination)
+	if err != nil {
+		return fmt.Errorf("resuming destination %q: %w", destination, err)
+	}
+	pause := store.Pause{Destination: destination}
+	err = s.store.DeleteEntity(ctx, pause.Key())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("resuming destination %q: %w", destination, err)
+	}
+	s.dispatcher.post(event{kind: resumed, destination: destination})
+	e.log.Info("destination has been resumed", zap.String("destination", destination))
+	return nil
+}
+
+// Pauses returns the pauses in force by the id of their destination.
+func (e *Engine) Pauses(ctx context.Context) (map[string]store.Pause, error) {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return readPauses(ctx, s.store)
+}
+
+// known returns the session if the destination is in force, is paused, or ever
+// had a delivery.
+func (e *Engine) known(ctx context.Context, destination string) (*session, error) {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if g := e.inForce(); g != nil {
+		for i := range g.Destinations {
+			if g.Destinations[i].ID == destination {
+				return s, nil
+			}
+		}
+	}
+	books, err := s.store.Books(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := books[destination]; ok {
+		return s, nil
+	}
+	pause := store.Pause{Destination: destination}
+	switch _, err = s.store.Entity(ctx, pause.Key()); {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, ErrNoDestination
+	case err != nil:
+		return nil, err
+	}
+	return s, nil
+}
+
+// readPauses reads all pauses from a store.
+func readPauses(ctx context.Context, st store.Store) (map[string]store.Pause, error) {
+	pauses := make(map[string]store.Pause)
+	q := store.EntityQuery{Kind: store.KindPause, Limit: pausePage}
+	for {
+		page, err := st.ListEntities(ctx, q)
+		if err != nil {
+			return nil, fmt.Errorf("reading which destinations are paused: %w", err)
+		}
+		for _, e := range page {
+			if pause, ok := e.(*store.Pause); ok {
+				pauses[pause.Destination] = *pause
+			}
+			q.After = e.Key().ID
+		}
+		if len(page) < q.Limit {
+			return pauses, nil
+		}
+	}
+}
+
+// pauseAll tells the dispatcher of a new session what is paused.
+func (s *session) pauseAll(pauses map[string]store.Pause) {
+	for _, destination := range slices.Sorted(maps.Keys(pauses)) {
+		pause := pauses[destination]
+		s.engine.log.Warn("destination is paused: nothing is delivered to it until it is resumed",
+			zap.String("destination", destination), zap.Time("since", pause.CreatedAt), zap.String("reason", pause.Reason))
+		s.dispatcher.post(event{kind: paused, destination: destination})
+	}
+}
