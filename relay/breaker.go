@@ -70,7 +70,7 @@ func (b *breaker) ended(now time.Time, probe bool, found condition) {
 		b.probing = false
 	}
 	switch found {
-	case up:
+	case up, busy:
 		*b = breaker{}
 	case down:
 		if b.failures == 0 {
@@ -92,6 +92,8 @@ const (
 	unknown condition = iota
 	// up: it answered, if only to refuse this message.
 	up
+	// busy: it answered that it has too much to do.
+	busy
 	// down: it did not answer, or a proxy in front of it said so.
 	down
 )
@@ -107,6 +109,8 @@ func conditionOf(r Result) condition {
 		switch r.Status {
 		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return down
+		case http.StatusTooManyRequests:
+			return busy
 		}
 		return up
 	}

@@ -119,11 +119,15 @@ func TestAProbeIsTakenFromWhatWaitsAndNoneThatBeginsToWaitIsMissed(t *testing.T)
 			t.Errorf("got %q when the time for a probe had come, want %q", got, want)
 		}
 	}
+	nothing := newBench(destination("a", 4))
 	for range breakerThreshold {
 		b.do(event{kind: attemptEnded, destination: "a", found: down})
+		nothing.do(event{kind: attemptEnded, destination: "a", found: down})
 	}
-	probe()
-	b.now = b.now.Add(-probeEvery)
+	nothing.now = nothing.now.Add(probeEvery)
+	if got := nothing.do(event{kind: timerFired}); len(got) > 0 {
+		t.Errorf("got %q although nothing waits", got)
+	}
 	if got := wait(); !slices.Equal(got, []string{"wake in 5s"}) {
 		t.Errorf("got %q for the first one that waits", got)
 	}

@@ -30,8 +30,12 @@ type Destination struct {
 	// retry.Default.
 	Retry retry.Rule
 
-	// MaxInFlight bounds how many attempts run at once. Default 64.
+	// MaxInFlight bounds how many attempts run at once. Fewer do while the
+	// destination shows that it can not take so many. Default 64.
 	MaxInFlight int
+
+	// Rate bounds how many attempts are started within some time. Default: no bound.
+	Rate RateLimit
 
 	// Hold says that a dead delivery with an order key keeps those behind it waiting
 	// until it is re-driven and delivered, canceled or deleted. Default false: the

@@ -43,8 +43,11 @@ type queue struct {
 	// loading is the memory for bodies that attempts under way read from the store.
 	loading int64
 
-	// breaker says whether the destination is down.
+	// breaker says whether the destination is down, pace how many attempts it can
+	// take at once, and rate how many within some time.
 	breaker breaker
+	pace    pace
+	rate    rate
 
 	// rescue says what is done for the deliveries that wait for a retry.
 	rescue rescue
@@ -52,6 +55,13 @@ type queue struct {
 	// forSlots and forMemory say that the queue stands in the line of that name.
 	forSlots  bool
 	forMemory bool
+
+	// lacks is what the queue stopped for when it was last looked at. served says
+	// that it has its turn in the line for memory, deficit how many bytes it may
+	// still take there.
+	lacks   lack
+	served  bool
+	deficit int64
 
 	// claiming says that a claim is under way.
 	claiming bool
@@ -80,7 +90,7 @@ func (q *queue) push(j *job) {
 // first goes first; but retries get at most half of the destination's slots, so
 // that what keeps failing does not keep fresh deliveries waiting.
 func (q *queue) next() *fifo {
-	again := q.retries.len() > 0 && q.retrying < (q.target.MaxInFlight+1)/2
+	again := q.retries.len() > 0 && q.retrying < (q.pace.limit+1)/2
 	fresh := q.fresh.len() > 0
 	switch {
 	case fresh && again && q.retries.first().place > q.fresh.first().place, fresh && !again:
@@ -112,11 +122,15 @@ func (q *queue) wake(t time.Time) {
 	}
 }
 
-// took notes the answer to a claim. By the store's clock nothing more is due
-// now, whatever ours says; so the next claim waits a little in any case.
-func (q *queue) took(now time.Time, c store.Claimed) {
+// took notes the answer to a claim, whose time is behind ours by so much. By the
+// store's clock nothing more is due now, whatever ours says; so the next claim
+// waits a little in any case.
+func (q *queue) took(now time.Time, c store.Claimed, behind time.Duration) {
 	for i := range c.Deliveries {
 		q.push(&job{delivery: c.Deliveries[i]})
+	}
+	if !c.Next.IsZero() {
+		c.Next = c.Next.Add(behind)
 	}
 	if c.More {
 		q.stored = true
@@ -134,7 +148,8 @@ func (q *queue) took(now time.Time, c store.Claimed) {
 }
 
 // retarget puts another target in force, nil for none. The destination may have
-// been repaired by that, so if it is down it is probed at once.
+// been repaired by that, so if it is down it is probed at once. What it was found
+// to be able to take, and what was started of late, is not forgotten.
 func (q *queue) retarget(now time.Time, t *target) {
 	if q.target == nil && t != nil {
 		q.stored = true
@@ -143,6 +158,9 @@ func (q *queue) retarget(now time.Time, t *target) {
 		q.turn++
 	}
 	q.target = t
+	if t != nil {
+		q.pace.set(t.MaxInFlight)
+	}
 	q.breaker.retry(now)
 	q.rescue.notBefore = time.Time{}
 }
@@ -166,6 +184,12 @@ func (q *queue) found(now time.Time, ev event, actions []action) []action {
 	}
 	wasOpen := q.breaker.open
 	q.breaker.ended(now, ev.slot.probe, ev.found)
+	switch {
+	case wasOpen && !q.breaker.open:
+		q.pace.back()
+	case !wasOpen:
+		q.pace.told(ev.slot.round, ev.found)
+	}
 	if q.breaker.open != wasOpen {
 		q.rescue.turned(wasOpen)
 	}

@@ -41,6 +41,19 @@ func (r *rescue) turned(back bool) {
 	r.notBefore = time.Time{}
 }
 
+// seenHealthy notes that a health check has found the destination up again. If
+// it is down it is probed at once, with a real delivery: a check tells that
+// something answers, and only an attempt that deliveries are taken. If it is not,
+// all that waits is made due.
+func (q *queue) seenHealthy(now time.Time) {
+	q.rescue.notBefore = time.Time{}
+	if q.breaker.open {
+		q.breaker.retry(now)
+	} else {
+		q.rescue.back = true
+	}
+}
+
 // begin returns how many deliveries to make due now, 0 for none.
 func (q *queue) begin(now time.Time) int {
 	r := &q.rescue

@@ -36,9 +36,13 @@ type scheduler struct {
 
 	// memory bounds the bodies that attempts under way read from the store, loading
 	// is what they take; forMemory lists the queues that wait for it.
+	// serving is the one whose turn it is.
 	memory    int64
 	loading   int64
 	forMemory []*queue
+	serving   *queue
+
+	watch
 
 	// wakeAt is when the scheduler next wants to be woken, armedAt the time of the
 	// timer that is set; zero for none.
@@ -97,6 +101,8 @@ const (
 	timerFired
 	// hastenEnded: count deliveries that waited are due now, or err.
 	hastenEnded
+	// seenHealthy: a health check has found the destination up again.
+	seenHealthy
 	// paused: nothing may be delivered to the destination any more.
 	paused
 	// resumed: the destination is not paused any more.
@@ -142,10 +148,12 @@ const (
 
 // step takes an event and appends what is to be done to actions.
 func (s *scheduler) step(now time.Time, ev event, actions []action) []action {
+	now = s.steady(now, s.armedAt, ev.kind == timerFired)
 	switch ev.kind {
 	case configured:
 		s.memory = ev.memory
 		actions = s.configure(now, ev.targets, actions)
+		actions = s.serve(now, actions)
 	case drainBegan:
 		s.draining = true
 		for _, q := range s.order {
@@ -181,19 +189,21 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 	case becameStored:
 		q.stored = true
 	case becameWaiting:
-		q.wake(ev.at)
+		q.wake(ev.at.Add(s.behind))
 		q.rescue.waits = true
 	case hastenEnded:
 		q.hastened(now, ev)
 	case claimEnded:
 		q.claiming = false
-		q.took(now, ev.claimed)
+		q.took(now, ev.claimed, s.behind)
 		if ev.err != nil {
 			q.wake(now.Add(claimRetry))
 		}
 	case attemptEnded:
 		actions = q.found(now, ev, actions)
 		actions = s.free(now, q, ev.slot, actions)
+	case seenHealthy:
+		q.seenHealthy(now)
 	case paused:
 		q.paused = true
 	case resumed:
@@ -242,6 +252,9 @@ func (s *scheduler) configure(now time.Time, targets []*target, actions []action
 	}
 	for _, q := range s.order {
 		q.retarget(now, inForce[q.id])
+		if q.target != nil {
+			q.rate.set(now.Add(-s.leapt), q.target.Rate)
+		}
 		actions = s.pump(now, q, actions)
 	}
 	return actions
@@ -286,5 +299,5 @@ func (s *scheduler) arm(actions []action) []action {
 		return actions
 	}
 	s.armedAt = s.wakeAt
-	return append(actions, action{kind: setTimer, at: s.wakeAt})
+	return append(actions, action{kind: setTimer, at: s.wakeAt.Add(-s.behind)})
 }

@@ -18,6 +18,11 @@ import (
 type bench struct {
 	*scheduler
 	now time.Time
+
+	// under are the attempts under way, bytes what was loaded by destination, of
+	// those tests that note them.
+	under []action
+	bytes map[string]int64
 }
 
 func newBench(targets ...*target) *bench {

@@ -26,6 +26,9 @@ type slot struct {
 	// turn is the number of the destination's configuration that it was begun with.
 	turn uint64
 
+	// round is the round of the destination's pace that it was begun in.
+	round uint64
+
 	// retry says that the delivery has failed before.
 	retry bool
 
@@ -46,21 +49,37 @@ func (j *job) loads() int64 {
 	}
 }
 
-// start starts attempts as far as the breaker, the slots of the destination and
-// those of the engine, and the memory for bodies go.
+// start starts attempts as far as the breaker, the rate, the slots of the
+// destination and those of the engine, and the memory for bodies go.
 func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
-	for q.breaker.allow(now, q.target.MaxInFlight-q.running) > 0 {
+	q.lacks = nothing
+	for q.breaker.allow(now, q.pace.limit-q.running) > 0 {
 		from := q.next()
-		if from == nil || !s.hasSlot(q) || !s.hasMemory(q, from.first().loads()) {
-			return actions
+		if from == nil || !s.inTime(now, q) || !s.hasSlot(q) || !s.hasMemory(q, from.first().loads()) {
+			break
 		}
 		j := from.pop()
-		j.slot.probe, j.slot.loaded, j.slot.turn = q.breaker.open, j.loads(), q.turn
+		j.slot.probe, j.slot.loaded, j.slot.turn, j.slot.round = q.breaker.open, j.loads(), q.turn, q.pace.round
 		q.breaker.probing = j.slot.probe
+		q.rate.take(now.Add(-s.leapt))
 		s.take(q, j.slot, 1)
 		actions = append(actions, action{kind: startAttempt, target: q.target, job: j})
 	}
+	if q.rate.limit.bounds() {
+		// So long a step of the clock must be noticed.
+		s.wantWake(after(q.rate.ends(now.Add(-s.leapt)), s.leapt))
+	}
 	return actions
+}
+
+// inTime reports whether the rate of the queue lets an attempt start now.
+func (s *scheduler) inTime(now time.Time, q *queue) bool {
+	at := q.rate.next(now.Add(-s.leapt)).Add(s.leapt)
+	if !at.After(now) {
+		return true
+	}
+	s.wantWake(at)
+	return false
 }
 
 // hasSlot reports whether the engine has a slot for the queue. If another
@@ -82,26 +101,6 @@ func (s *scheduler) hasSlot(q *queue) bool {
 	}
 }
 
-// hasMemory reports whether there is memory for a body of n bytes. One queue
-// gets at most half of it, and one body at a time in any case, however large. If
-// another destination's attempt must end first, the queue is put in line.
-func (s *scheduler) hasMemory(q *queue, n int64) bool {
-	switch {
-	case n == 0 || q.loading == 0:
-		return true
-	case q.loading+n > s.memory/2:
-		return false
-	case s.loading+n > s.memory:
-		if !q.forMemory {
-			q.forMemory = true
-			s.forMemory = append(s.forMemory, q)
-		}
-		return false
-	default:
-		return true
-	}
-}
-
 // take counts n more attempts with a slot, or fewer.
 func (s *scheduler) take(q *queue, sl slot, n int) {
 	q.running += n
@@ -114,7 +113,8 @@ func (s *scheduler) take(q *queue, sl slot, n int) {
 }
 
 // free takes back what an attempt took and gives it to the queues whose turn it
-// is, which pass it on where they have no use for it any more.
+// is. A slot at a time goes round among them, which a queue passes on where it has
+// no use for it any more.
 func (s *scheduler) free(now time.Time, q *queue, sl slot, actions []action) []action {
 	s.take(q, sl, -1)
 	for len(s.forSlots) > 0 && s.running < maxRunning {
@@ -124,15 +124,8 @@ func (s *scheduler) free(now time.Time, q *queue, sl slot, actions []action) []a
 		first.forSlots = false
 		actions = s.pump(now, first, actions)
 	}
-	for sl.loaded > 0 && len(s.forMemory) > 0 {
-		first := s.forMemory[0]
-		if from := first.next(); from != nil && first.loading > 0 && s.loading+from.first().loads() > s.memory {
-			break
-		}
-		s.forMemory[0] = nil
-		s.forMemory = s.forMemory[1:]
-		first.forMemory = false
-		actions = s.pump(now, first, actions)
+	if sl.loaded > 0 {
+		actions = s.serve(now, actions)
 	}
 	return actions
 }
