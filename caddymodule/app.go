@@ -55,6 +55,7 @@ type App struct {
 	fetcher *fetcher
 
 	mu         sync.Mutex
+	followed   bool // health checks are
 	sources    map[string]*source
 	generation *relay.Generation
 	lingering  *lingering

@@ -118,11 +118,11 @@ func TestDefaultsOfAGeneration(t *testing.T) {
 }
 
 func TestPolicyIsInherited(t *testing.T) {
-	r := start(t, memoryOptions+":0 {\n\trelay /in {\n\t\ttimeout 5s\n\t\tmax_in_flight 3\n\t\tretry fixed 7s never\n"+
-		"\t\tdestination a {\n\t\t\tforward a:1\n\t\t}\n\t\tdestination b {\n\t\t\ttimeout 6s\n\t\t\tretry off\n\t\t\tforward b:1\n\t\t}\n\t}\n}\n")
+	r := start(t, memoryOptions+":0 {\n\trelay /in {\n\t\ttimeout 5s\n\t\tmax_in_flight 3\n\t\tretry fixed 7s never\n\t\trate_limit 10 1m\n"+
+		"\t\tdestination a {\n\t\t\tforward a:1\n\t\t}\n\t\tdestination b {\n\t\t\ttimeout 6s\n\t\t\tretry off\n\t\t\trate_limit off\n\t\t\tforward b:1\n\t\t}\n\t}\n}\n")
 	for _, d := range r.app.generation.Destinations {
-		got := fmt.Sprintf("%s %s %d %v", d.ID, d.Timeout, d.MaxInFlight, d.Retry.Policy)
-		want := map[string]string{"in:a": "in:a 5s 3 {7s 0s}", "in:b": "in:b 6s 3 []"}[d.ID]
+		got := fmt.Sprintf("%s %s %d %v %v", d.ID, d.Timeout, d.MaxInFlight, d.Retry.Policy, d.Rate)
+		want := map[string]string{"in:a": "in:a 5s 3 {7s 0s} {10 1m0s}", "in:b": "in:b 6s 3 [] {0 0s}"}[d.ID]
 		if got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
@@ -266,7 +266,8 @@ func accepted(t *testing.T) float64 {
 			}
 		}
 	}
-	for _, name := range []string{"caddy_relay_requests_total", "caddy_relay_attempts_total", "caddy_relay_attempt_duration_seconds", "caddy_relay_deliveries"} {
+	for _, name := range []string{"caddy_relay_requests_total", "caddy_relay_attempts_total", "caddy_relay_attempt_duration_seconds", "caddy_relay_deliveries",
+		"caddy_relay_slots", "caddy_relay_running_attempts", "caddy_relay_destination_down", "caddy_relay_destination_paused"} {
 		if !names[name] {
 			t.Errorf("no metric %s", name)
 		}

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"reflect"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,7 +12,7 @@ import (
 )
 
 // policyOptions are the words of a policy.
-var policyOptions = []string{"timeout", "retry", "max_in_flight", "order_by", "resign"}
+var policyOptions = []string{"timeout", "retry", "max_in_flight", "rate_limit", "order_by", "resign"}
 
 // parse reads the option at the current token if it belongs to a policy.
 func (p *Policy) parse(d *caddyfile.Dispenser) (handled bool, err error) {
@@ -22,6 +23,8 @@ func (p *Policy) parse(d *caddyfile.Dispenser) (handled bool, err error) {
 		err = p.parseRetry(d)
 	case "max_in_flight":
 		p.MaxInFlight, err = parseCount(d)
+	case "rate_limit":
+		p.RateLimit, err = parseRateLimit(d)
 	case "order_by":
 		err = p.parseOrderBy(d)
 	case "resign":
@@ -46,11 +49,47 @@ func parseCount(d *caddyfile.Dispenser) (int, error) {
 	return n, nil
 }
 
-// parseRetry reads a retry option, whose policy reads the rest of it.
-func (p *Policy) parseRetry(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.Err("retry needs a policy: exponential, fixed, schedule or off")
+// parseRateLimit reads a number of attempts and the window that they may be
+// started in, or that there is no limit.
+func parseRateLimit(d *caddyfile.Dispenser) (*RateLimit, error) {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && args[0] == "off":
+		return new(RateLimit), nil
+	case len(args) != 2:
+		return nil, d.Err("rate_limit takes a number of attempts and the time in which so many may be started, as in rate_limit 100 1m, or off")
 	}
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n < 1 {
+		return nil, d.Errf("rate_limit: '%s' is no number from 1", args[0])
+	}
+	window, err := duration(d, args[1])
+	if err != nil {
+		return nil, err
+	}
+	l := &RateLimit{Events: n, Window: window}
+	if err := l.validate(); err != nil {
+		return nil, d.WrapErr(err)
+	}
+	return l, nil
+}
+
+// parseRetry reads a retry option, whose policy reads the rest of it. Without the
+// name of one it is the default policy.
+func (p *Policy) parseRetry(d *caddyfile.Dispenser) error {
+	const missing = "retry needs a policy, exponential, fixed, schedule or off, or a block"
+	if d.CountRemainingArgs() == 0 {
+		policy := new(Exponential)
+		if err := policy.UnmarshalCaddyfile(d.NewFromNextSegment()); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(policy, new(Exponential)) {
+			return d.Err(missing)
+		}
+		p.RetryRaw = caddyconfig.JSONModuleObject(policy, "policy", "exponential", nil)
+		return nil
+	}
+	d.NextArg()
 	name := d.Val()
 	if _, err := caddy.GetModule("relay.retry_policies." + name); err != nil {
 		return d.Errf("unknown retry policy '%s': it is exponential, fixed, schedule or off; how many attempts there are is set by 'attempts' in its block", name)
@@ -74,8 +113,9 @@ func parseAge(d *caddyfile.Dispenser, text string) (caddy.Duration, error) {
 	return duration(d, text)
 }
 
-// parseBlock reads the block of a retry option and checks the whole.
-func (l *RetryLimits) parseBlock(d *caddyfile.Dispenser, check func() error) error {
+// parseBlock reads the block of a retry option and checks the whole. giveUp is the
+// policy's age of giving up, nil for one that has none.
+func (l *RetryLimits) parseBlock(d *caddyfile.Dispenser, giveUp *caddy.Duration, check func() error) error {
 	seen := make(map[string]bool)
 	for d.NextBlock(0) {
 		if err := once(d, seen, d.Val(), nil); err != nil {
@@ -88,9 +128,11 @@ func (l *RetryLimits) parseBlock(d *caddyfile.Dispenser, check func() error) err
 		case "on":
 			l.On, err = parseStatuses(d)
 		case "never":
-			l.Never, err = parseStatuses(d)
+			l.Never, err = parseNever(d)
+		case "give_up_after":
+			err = parseGiveUp(d, giveUp)
 		default:
-			err = d.Errf("unknown option '%s' of retry: it has attempts, on and never", d.Val())
+			err = d.Errf("unknown option '%s' of retry: it has attempts, on, never and give_up_after", d.Val())
 		}
 		if err != nil {
 			return err
@@ -100,6 +142,33 @@ func (l *RetryLimits) parseBlock(d *caddyfile.Dispenser, check func() error) err
 		return d.WrapErr(err)
 	}
 	return nil
+}
+
+// parseGiveUp reads the age of giving up in the block of a policy.
+func parseGiveUp(d *caddyfile.Dispenser, into *caddy.Duration) error {
+	var text string
+	switch {
+	case !d.AllArgs(&text):
+		return d.Errf("give_up_after takes one duration, as in give_up_after 24h, or %s", never)
+	case into == nil:
+		return d.Err("give_up_after: a schedule gives up after its last gap; take gaps away or add some")
+	case *into != 0:
+		return d.Err("give_up_after: the age of giving up stands behind the gaps already; write it once")
+	}
+	var err error
+	*into, err = parseAge(d, text)
+	return err
+}
+
+// parseNever reads the statuses that are not retried, or that there are none.
+func parseNever(d *caddyfile.Dispenser) ([]int, error) {
+	if d.CountRemainingArgs() == 1 && d.NextArg() {
+		if d.Val() == "none" {
+			return []int{}, nil
+		}
+		d.Prev()
+	}
+	return parseStatuses(d)
 }
 
 // parseStatuses reads a list of HTTP statuses.
@@ -122,9 +191,10 @@ func parseStatuses(d *caddyfile.Dispenser) ([]int, error) {
 // UnmarshalCaddyfile sets up the policy. Syntax:
 //
 //	retry exponential [<first> [<longest gap> [<give up after>]]] {
-//	    attempts <n>
-//	    on       <statuses...>
-//	    never    <statuses...>
+//	    attempts      <n>
+//	    on            <statuses...>
+//	    never         <statuses...>|none
+//	    give_up_after <duration>|never
 //	}
 func (e *Exponential) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the policy
@@ -144,7 +214,7 @@ func (e *Exponential) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return e.parseBlock(d, e.Validate)
+	return e.parseBlock(d, &e.GiveUpAfter, e.Validate)
 }
 
 // UnmarshalCaddyfile sets up the policy. Syntax:
@@ -165,7 +235,7 @@ func (f *Fixed) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return f.parseBlock(d, f.Validate)
+	return f.parseBlock(d, &f.GiveUpAfter, f.Validate)
 }
 
 // UnmarshalCaddyfile sets up the policy. Syntax:
@@ -180,7 +250,7 @@ func (s *Schedule) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		s.Gaps = append(s.Gaps, gap)
 	}
-	return s.parseBlock(d, s.Validate)
+	return s.parseBlock(d, nil, s.Validate)
 }
 
 // UnmarshalCaddyfile sets up the policy. Syntax:

@@ -30,6 +30,7 @@ type collectors struct {
 	deliveries deliveriesCollector
 	unretried  *prometheus.CounterVec
 	clocks     clockCollector
+	standings  standingsCollector
 }
 
 func newCollectors() *collectors {
@@ -78,6 +79,7 @@ func newCollectors() *collectors {
 			"Whether most requests with a good signature are out of their time.",
 			[]string{"source", "scheme"}, nil,
 		)},
+		standings: newStandingsCollector(namespace, subsystem),
 	}
 }
 
@@ -87,8 +89,8 @@ func registerMetrics(registry *prometheus.Registry) error {
 		return nil
 	}
 	for _, collector := range []prometheus.Collector{
-		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.unordered, metrics.attempts, metrics.durations, metrics.deliveries,
-		metrics.unretried, metrics.clocks,
+		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.unordered, metrics.attempts, metrics.durations,
+		metrics.deliveries, metrics.standings, metrics.unretried, metrics.clocks,
 	} {
 		err := registry.Register(collector)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == collector {

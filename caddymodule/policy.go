@@ -23,8 +23,12 @@ type Policy struct {
 	// 15m apart, for 72h.
 	RetryRaw json.RawMessage `json:"retry,omitempty" caddy:"namespace=relay.retry_policies inline_key=policy"`
 
-	// How many attempts run at once. Default: 64.
+	// How many attempts run at once. Fewer do while the destination shows that it can
+	// not take so many. Default: 64.
 	MaxInFlight int `json:"max_in_flight,omitempty"`
+
+	// How many attempts may be started within some time. Default: no limit.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// Which messages are delivered one after the other. Default: none, all flow at
 	// once.
@@ -44,6 +48,11 @@ func (p *Policy) provision(ctx caddy.Context) error {
 	}
 	if err := p.OrderBy.provision(); err != nil {
 		return err
+	}
+	if p.RateLimit != nil {
+		if err := p.RateLimit.validate(); err != nil {
+			return err
+		}
 	}
 	if p.RetryRaw == nil {
 		return nil
@@ -69,6 +78,9 @@ func (p Policy) under(relayed Policy) Policy {
 	if p.MaxInFlight == 0 {
 		p.MaxInFlight = relayed.MaxInFlight
 	}
+	if p.RateLimit == nil {
+		p.RateLimit = relayed.RateLimit
+	}
 	if p.rule == nil {
 		p.rule = relayed.rule
 	}
@@ -90,8 +102,34 @@ func (p Policy) apply(d *relay.Destination) {
 	if p.MaxInFlight != 0 {
 		d.MaxInFlight = p.MaxInFlight
 	}
+	if p.RateLimit != nil {
+		d.Rate = relay.RateLimit{Events: p.RateLimit.Events, Window: time.Duration(p.RateLimit.Window)}
+	}
 	if p.rule != nil {
 		d.Retry = *p.rule
 	}
 	d.Hold = p.OrderBy.holds()
+}
+
+// RateLimit bounds how many attempts are started within any span of some length,
+// those that are retries too.
+type RateLimit struct {
+	// How many attempts may be started. Default: 0, which is no limit.
+	Events int `json:"events,omitempty"`
+
+	// The length of the span, at least 1ms. Default: none; it must be given with
+	// `events`.
+	Window caddy.Duration `json:"window,omitempty"`
+}
+
+// validate reports a limit that makes no sense.
+func (l *RateLimit) validate() error {
+	switch {
+	case l.Events == 0 && l.Window == 0:
+		return nil
+	case l.Events < 1 || l.Window < caddy.Duration(time.Millisecond):
+		return fmt.Errorf("rate_limit: it takes at least 1 attempt and a time of at least 1ms")
+	default:
+		return nil
+	}
 }

@@ -172,6 +172,9 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionDestinations(ctx, app); err != nil {
 		return err
 	}
+	if err := app.followHealth(ctx); err != nil {
+		return err
+	}
 	h.engine = takeEngine(app.key, app.module)
 	return app.register(&source{
 		name: h.Name, origin: h.Origin, digest: digest,

@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,13 +31,18 @@ type RetryLimits struct {
 	// retried in any case. Default: all.
 	On []int `json:"on,omitempty"`
 
-	// Statuses that are not retried. Default: none.
-	Never []int `json:"never,omitempty"`
+	// Statuses that are not retried: their deliveries are dead at once. An empty list
+	// means none. Default: 410, unless `on` has it.
+	Never []int `json:"never,omitzero"`
 }
 
 // rule puts the limits around a policy.
 func (l RetryLimits) rule(p retry.Policy) retry.Rule {
-	return retry.Rule{Policy: p, Attempts: l.Attempts, On: l.On, Never: l.Never}
+	rule := retry.Rule{Policy: p, Attempts: l.Attempts, On: l.On, Never: l.Never}
+	if l.Never == nil {
+		rule.Never = slices.DeleteFunc(retry.Permanent(), func(status int) bool { return slices.Contains(l.On, status) })
+	}
+	return rule
 }
 
 // validate reports limits that make no sense.
@@ -49,6 +55,11 @@ func (l RetryLimits) validate() error {
 			if status < 100 || status > 599 {
 				return fmt.Errorf("retry: %d is not an HTTP status", status)
 			}
+		}
+	}
+	for _, status := range l.On {
+		if slices.Contains(l.Never, status) {
+			return fmt.Errorf("retry: %d is both in on and in never; take it out of one", status)
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ type Destination struct {
 	Timeout time.Duration
 
 	// Retry decides over failed attempts. Without a policy it has that of
-	// retry.Default.
+	// retry.Default, and without Never its statuses too.
 	Retry retry.Rule
 
 	// MaxInFlight bounds how many attempts run at once. Fewer do while the

@@ -261,3 +261,59 @@ func TestP4_TheWindowIsToldByTheClockOfTheStore(t *testing.T) {
 		})
 	}
 }
+
+func TestP8_ADestinationThatWasSeenHealthyIsProbedAtOnceAndThenGetsAll(t *testing.T) {
+	bubble(t, refuses, func(t *testing.T, r *rig) {
+		rule := retry.Rule{Policy: retry.Fixed{Every: 24 * time.Hour}}
+		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, Retry: rule}))
+		const many = 50
+		for i := range many {
+			r.accept(fmt.Sprint(i))
+		}
+		settle(time.Minute)
+		for began := r.upstream.count(); r.upstream.count() == began; {
+			settle(10 * time.Millisecond) // until a probe has just failed
+		}
+		began := r.upstream.count()
+		r.SeenHealthy("d")
+		settle(100 * time.Millisecond)
+		if n := r.upstream.count() - began; n != 1 {
+			t.Errorf("%d attempts of a destination that is not what its check says, want one probe", n)
+		}
+		r.upstream.set(nil)
+		r.SeenHealthy("d")
+		settle(500 * time.Millisecond)
+		if books, _ := r.Books(t.Context()); books["d"].Delivered != many {
+			t.Errorf("books are %+v half a second after the destination was seen healthy", books["d"])
+		}
+	})
+}
+
+func TestP8_SeenHealthyMakesDueWhatWaitsForItsBackoff(t *testing.T) {
+	fails := func(context.Context, Attempt) Result {
+		return Result{Outcome: store.Refused, Status: http.StatusInternalServerError}
+	}
+	bubble(t, fails, func(t *testing.T, r *rig) {
+		rule := retry.Rule{Policy: retry.Fixed{Every: 24 * time.Hour}}
+		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, Retry: rule}))
+		id := r.accept("a").ID
+		settle(time.Minute)
+		r.SeenHealthy("unknown")
+		settle(time.Minute)
+		r.upstream.set(nil)
+		r.SeenHealthy("d")
+		settle(time.Second)
+		r.expect(id, store.Delivered, 2)
+	})
+}
+
+func TestP8_GoneIsDeadAtOnce(t *testing.T) {
+	gone := func(context.Context, Attempt) Result {
+		return Result{Outcome: store.Refused, Status: http.StatusGone}
+	}
+	bubble(t, gone, func(t *testing.T, r *rig) {
+		id := r.accept("a").ID
+		settle(time.Minute)
+		r.expect(id, store.Dead, 1)
+	})
+}

@@ -30,7 +30,11 @@ func newTarget(d Destination, log *zap.Logger) *target {
 		d.MaxInFlight = DefaultMaxInFlight
 	}
 	if d.Retry.Policy == nil {
-		d.Retry.Policy = retry.Default().Policy
+		byDefault := retry.Default()
+		d.Retry.Policy = byDefault.Policy
+		if d.Retry.Never == nil {
+			d.Retry.Never = byDefault.Never
+		}
 	}
 	log = log.With(zap.String("destination", d.ID))
 	sampled := log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {

@@ -3,6 +3,7 @@
 package retry
 
 import (
+	"net/http"
 	"slices"
 	"time"
 )
@@ -50,10 +51,17 @@ type Failure struct {
 }
 
 // Default returns the rule for forwards: exponential from one second, at most
-// 15 minutes apart, for 72 hours.
+// 15 minutes apart, for 72 hours, and not at all after Permanent.
 func Default() Rule {
-	return Rule{Policy: Exponential{First: time.Second, Longest: 15 * time.Minute, GiveUpAfter: 72 * time.Hour}}
+	return Rule{
+		Policy: Exponential{First: time.Second, Longest: 15 * time.Minute, GiveUpAfter: 72 * time.Hour},
+		Never:  Permanent(),
+	}
 }
+
+// Permanent returns the statuses that are not retried unless a rule says
+// otherwise: 410, with which a destination says that it is gone for good.
+func Permanent() []int { return []int{http.StatusGone} }
 
 // Next returns how long to wait before the next attempt, or false when the
 // delivery is dead. The wait ends at the latest at the age at which the policy
