@@ -12,7 +12,8 @@ import (
 
 // Options configure a Store.
 type Options struct {
-	// Now is the store's clock. The default is time.Now.
+	// Now is the store's clock. The default is the wall clock's time of New, and from
+	// there on monotonic time.
 	Now func() time.Time
 }
 
@@ -36,7 +37,8 @@ var _ store.Store = (*Store)(nil)
 // New returns an empty store.
 func New(opts Options) *Store {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		base := time.Now()
+		opts.Now = func() time.Time { return base.Add(time.Since(base)) }
 	}
 	return &Store{
 		clock:    opts.Now,
