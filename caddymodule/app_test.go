@@ -266,8 +266,10 @@ func accepted(t *testing.T) float64 {
 			}
 		}
 	}
-	for _, name := range []string{"caddy_relay_requests_total", "caddy_relay_attempts_total", "caddy_relay_attempt_duration_seconds", "caddy_relay_deliveries",
-		"caddy_relay_slots", "caddy_relay_running_attempts", "caddy_relay_destination_down", "caddy_relay_destination_paused"} {
+	for _, name := range []string{
+		"caddy_relay_requests_total", "caddy_relay_attempts_total", "caddy_relay_attempt_duration_seconds", "caddy_relay_deliveries",
+		"caddy_relay_slots", "caddy_relay_running_attempts", "caddy_relay_destination_down", "caddy_relay_destination_paused",
+	} {
 		if !names[name] {
 			t.Errorf("no metric %s", name)
 		}

@@ -127,7 +127,7 @@ func TestOverloadLowersTheSlotsOfItsDestinationAlone(t *testing.T) {
 
 func TestRetriesGetHalfOfTheSlotsThatAreLeft(t *testing.T) {
 	b := newBench(destination("a", 64))
-	b.fill("a", 300)
+	b.fill("a", 64)
 	for range 64 {
 		b.do(event{kind: attemptEnded, destination: "a", found: busy})
 	}
@@ -135,14 +135,24 @@ func TestRetriesGetHalfOfTheSlotsThatAreLeft(t *testing.T) {
 	for range 100 {
 		c.Deliveries = append(c.Deliveries, store.Delivery{Tries: 1, BodySize: 1})
 	}
-	b.do(event{kind: claimEnded, destination: "a", claimed: c})
+	if got := b.do(event{kind: claimEnded, destination: "a", claimed: c}); len(got) != 16 {
+		t.Errorf("%d retries at once with %d slots left, want 16", len(got), b.queues["a"].pace.limit)
+	}
+}
+
+func TestADestinationThatIsBackBeginsWithFewAttempts(t *testing.T) {
+	b := newBench(destination("a", 64))
 	b.fill("a", 300)
-	for range 600 {
-		round := b.queues["a"].pace.round
-		retries := b.queues["a"].retrying > 0
-		b.do(event{kind: attemptEnded, destination: "a", slot: slot{retry: retries, round: round}, found: unknown})
-		if q := b.queues["a"]; q.retrying > 16 || q.running > 32 {
-			t.Fatalf("%d retries of %d attempts with %d slots", q.retrying, q.running, q.pace.limit)
-		}
+	for b.queues["a"].running > 0 {
+		b.do(event{kind: attemptEnded, destination: "a", found: down})
+	}
+	b.now = b.now.Add(probeEvery)
+	b.do(event{kind: timerFired})
+	if got := b.queues["a"].running; got != 1 {
+		t.Fatalf("%d attempts probe", got)
+	}
+	probe := slot{probe: true}
+	if b.do(event{kind: attemptEnded, destination: "a", slot: probe, found: up}); b.queues["a"].running != paceBack {
+		t.Errorf("%d attempts run after the probe has succeeded, want %d", b.queues["a"].running, paceBack)
 	}
 }

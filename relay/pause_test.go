@@ -179,3 +179,16 @@ func TestAPausedDestinationGivesItsLeasesBack(t *testing.T) {
 		t.Errorf("got %q when it was resumed again", got)
 	}
 }
+
+func TestADestinationThatHadAskedForTimeIsProbedAtOnceWhenItIsResumed(t *testing.T) {
+	b := newBench(destination("a", 4))
+	for range breakerThreshold {
+		b.do(event{kind: attemptEnded, destination: "a", found: down, later: time.Hour})
+	}
+	b.do(event{kind: becameWaiting, destination: "a", at: b.now.Add(time.Hour)})
+	b.do(event{kind: paused, destination: "a"})
+	b.do(event{kind: resumed, destination: "a"})
+	if got := b.do(event{kind: claimEnded, destination: "a"}); len(got) == 0 || got[0] != "hasten a 1" {
+		t.Errorf("got %q when it was resumed, want a delivery to probe with", got)
+	}
+}

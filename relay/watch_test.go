@@ -166,6 +166,19 @@ func TestT17_WhatIsDueKeepsItsOrderOverStepsOfTheClock(t *testing.T) {
 	}
 }
 
+func TestATimerThatFiresAfterAStepBackIsNotSetAgainForTheSameTime(t *testing.T) {
+	var w watch
+	begin := time.Unix(1_700_000_000, 0)
+	w.steady(begin, time.Time{}, false)
+	armed := begin.Add(time.Hour)
+	if got := w.steady(begin.Add(-47*time.Hour), armed, true); !got.Equal(armed) {
+		t.Errorf("it is %v before the time of the timer that has fired", armed.Sub(got))
+	}
+	if got := w.steady(begin.Add(-46*time.Hour), time.Time{}, false); !got.Equal(armed.Add(time.Hour)) {
+		t.Errorf("an hour later %v have passed", got.Sub(armed))
+	}
+}
+
 // steppingEngine runs a test with an engine whose clock can be set, over a store
 // whose clock never steps.
 func steppingEngine(t *testing.T, test func(t *testing.T, e *Engine, c *stepping, in func(body string, destinations ...string) Inbound)) {
