@@ -62,11 +62,9 @@ func (r *rate) set(now time.Time, limit RateLimit) {
 	r.total = before
 }
 
-// next returns when the next attempt may be started, now or later.
+// next returns when the next attempt may be started, now or later. Like all that
+// follows it may only be called while there is a limit.
 func (r *rate) next(now time.Time) time.Time {
-	if !r.limit.bounds() {
-		return now
-	}
 	if r.expire(now); r.total < r.limit.Events {
 		return now
 	}
@@ -87,9 +85,6 @@ func (r *rate) expire(now time.Time) {
 
 // take counts an attempt that is started now.
 func (r *rate) take(now time.Time) {
-	if !r.limit.bounds() {
-		return
-	}
 	r.total++
 	if n := len(r.starts); n > r.head {
 		if last := &r.starts[n-1]; now.Sub(last.first) < r.limit.Window/rateParts {

@@ -61,7 +61,9 @@ func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
 		j := from.pop()
 		j.slot.probe, j.slot.loaded, j.slot.turn, j.slot.round = q.breaker.open, j.loads(), q.turn, q.pace.round
 		q.breaker.probing = j.slot.probe
-		q.rate.take(now.Add(-s.leapt))
+		if q.rate.limit.bounds() {
+			q.rate.take(now.Add(-s.leapt))
+		}
 		s.take(q, j.slot, 1)
 		actions = append(actions, action{kind: startAttempt, target: q.target, job: j})
 	}
@@ -74,6 +76,9 @@ func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
 
 // inTime reports whether the rate of the queue lets an attempt start now.
 func (s *scheduler) inTime(now time.Time, q *queue) bool {
+	if !q.rate.limit.bounds() {
+		return true
+	}
 	at := q.rate.next(now.Add(-s.leapt)).Add(s.leapt)
 	if !at.After(now) {
 		return true

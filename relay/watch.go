@@ -28,7 +28,9 @@ type watch struct {
 // steady returns the time that it is when the clock shows now. A timer was set
 // for armed, zero for none, and has fired or not.
 func (w *watch) steady(now, armed time.Time, fired bool) time.Time {
-	now = now.Add(w.behind)
+	if w.behind != 0 {
+		now = now.Add(w.behind)
+	}
 	least := w.latest
 	if fired && armed.After(least) {
 		least = armed
@@ -37,7 +39,7 @@ func (w *watch) steady(now, armed time.Time, fired bool) time.Time {
 		w.behind += least.Sub(now)
 		now = least
 	}
-	if late := now.Add(-clockSlack); !armed.IsZero() && late.After(armed) && late.After(w.latest) {
+	if !armed.IsZero() && now.Sub(armed) > clockSlack && now.Sub(w.latest) > clockSlack {
 		w.leapt += now.Sub(least)
 	}
 	w.latest = now
