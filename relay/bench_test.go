@@ -57,7 +57,9 @@ func (instant) Finish(_ context.Context, batch []store.Finish) ([]store.Finished
 
 func (instant) Books(context.Context) (map[string]store.Books, error) { return nil, nil }
 
-func (instant) ListEntities(context.Context, store.EntityQuery) ([]store.Entity, error) { return nil, nil }
+func (instant) ListEntities(context.Context, store.EntityQuery) ([]store.Entity, error) {
+	return nil, nil
+}
 
 func (instant) Health() store.Health { return store.Health{Durable: true} }
 
