@@ -28,6 +28,14 @@ type DeliveryQuery struct {
 	Destination string
 	State       State
 
+	// Open selects only deliveries that are pending, leased or waiting.
+	Open bool
+
+	// Source, Type and EventID are those of the message.
+	Source  string
+	Type    string
+	EventID string
+
 	// From and To bound the time in the message's id: From is included, To is not.
 	From time.Time
 	To   time.Time

@@ -107,16 +107,24 @@ func (s *Store) ListDeliveries(_ context.Context, q store.DeliveryQuery) ([]stor
 	var found []store.Delivery
 	for _, r := range s.messages {
 		for _, d := range r.deliveries {
-			if (q.Destination == "" || q.Destination == d.Destination) &&
-				(q.State == 0 || q.State == d.State) &&
-				within(d.ID.Message.Time(), q.From, q.To) &&
-				compareIDs(d.ID, q.After) > 0 {
+			if selectsDelivery(&q, r.message, d) {
 				found = append(found, *d)
 			}
 		}
 	}
 	slices.SortFunc(found, func(a, b store.Delivery) int { return compareIDs(a.ID, b.ID) })
 	return found[:min(len(found), q.Limit)], nil
+}
+
+func selectsDelivery(q *store.DeliveryQuery, m *store.Message, d *store.Delivery) bool {
+	return (q.Destination == "" || q.Destination == d.Destination) &&
+		(q.State == 0 || q.State == d.State) &&
+		(!q.Open || d.State.Open()) &&
+		(q.Source == "" || q.Source == m.Source) &&
+		(q.Type == "" || q.Type == m.Type) &&
+		(q.EventID == "" || q.EventID == m.EventID) &&
+		within(d.ID.Message.Time(), q.From, q.To) &&
+		compareIDs(d.ID, q.After) > 0
 }
 
 // within reports whether t is in a period whose ends may be open.

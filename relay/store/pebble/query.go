@@ -195,18 +195,10 @@ func (s *Store) head(it *pebble.Iterator) (*store.Message, error) {
 	key := it.Key()
 	var id store.MessageID
 	copy(id[:], key[len(key)-idLen:])
-	var b []byte
-	if key[0] == spaceMessage {
-		b = it.Value()
-	} else {
-		v, done, err := s.db.Get(appendMessageKey(nil, id))
-		if err != nil {
-			return nil, fmt.Errorf("message %s: %w", id, explainRead(err))
-		}
-		defer done.Close()
-		b = v
+	if key[0] != spaceMessage {
+		return s.headOf(id)
 	}
-	head, _, err := splitMessage(b)
+	head, _, err := splitMessage(it.Value())
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
@@ -224,68 +216,4 @@ func selects(q *store.MessageQuery, m *store.Message) bool {
 // within reports whether t is in a period whose ends may be open.
 func within(t, from, to time.Time) bool {
 	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
-}
-
-// ListDeliveries returns deliveries by id.
-func (s *Store) ListDeliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
-	const doing = "listing deliveries"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	if q.Limit < 1 {
-		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
-	}
-	var found []store.Delivery
-	for done := false; !done && len(found) < q.Limit && err == nil; {
-		err = s.read(ctx, func(t *txn) error {
-			found, done, err = t.page(&q, found)
-			return firstError(err, s.ended())
-		})
-	}
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return found, nil
-}
-
-// pageRows bounds how many deliveries are looked at while others wait.
-const pageRows = 500
-
-// page adds to found what a query selects among the next deliveries, and moves
-// the query behind them. It is done when there are no more.
-func (t *txn) page(q *store.DeliveryQuery, found []store.Delivery) ([]store.Delivery, bool, error) {
-	space := spaceDelivery
-	if q.State == store.Dead {
-		space = spaceDead
-	}
-	it, err := t.s.iterate([]byte{space})
-	if err != nil {
-		return found, true, err
-	}
-	defer it.Close()
-	valid := it.SeekGE(append(appendDelivery([]byte{space}, q.After), 0))
-	for row := 0; valid && row < pageRows; row++ {
-		id := parseDelivery(it.Key())
-		q.After = id
-		if id.N > 0 && within(id.Message.Time(), q.From, q.To) {
-			var c *change
-			if space == spaceDead {
-				c, err = t.load(id)
-			} else {
-				c, err = t.decode(id, it.Value())
-			}
-			if err != nil {
-				return found, true, err
-			}
-			if (q.Destination == "" || q.Destination == c.Destination) && (q.State == 0 || q.State == c.State) {
-				if found = append(found, c.Delivery); len(found) == q.Limit {
-					return found, true, nil
-				}
-			}
-		}
-		valid = it.Next()
-	}
-	return found, !valid, it.Error()
 }

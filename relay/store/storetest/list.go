@@ -17,7 +17,9 @@ var listChecks = []check{
 	{"messages_in_pages", checkListMessagesPages},
 	{"deliveries_oldest_first", checkListDeliveries},
 	{"deliveries_by_every_filter", checkListDeliveriesFilter},
+	{"deliveries_by_what_their_message_is", checkListDeliveriesMessage},
 	{"deliveries_by_time_of_message", checkListDeliveriesTime},
+	{"open_deliveries_that_share_an_order_key", checkListDeliveriesLane},
 	{"deliveries_in_pages", checkListDeliveriesPages},
 	{"refuses_a_limit_below_one", checkListInvalid},
 }
@@ -243,8 +245,55 @@ func checkListDeliveriesFilter(x *fixture) {
 			}
 			same(x, "deliveries", x.deliveryIDs(store.DeliveryQuery{Destination: destination, State: state}), want)
 		}
+		var open []store.DeliveryID
+		for _, d := range everything {
+			if (destination == "" || d.Destination == destination) && d.State.Open() {
+				open = append(open, d.ID)
+			}
+		}
+		same(x, "open deliveries", x.deliveryIDs(store.DeliveryQuery{Destination: destination, Open: true}), open)
+		same(x, "open deliveries that are dead", len(x.deliveryIDs(store.DeliveryQuery{Destination: destination, Open: true, State: store.Dead})), 0)
 	}
 	same(x, "number of leased", len(x.deliveryIDs(store.DeliveryQuery{State: store.Leased})), 8)
+}
+
+func checkListDeliveriesMessage(x *fixture) {
+	names := append([]string{""}, foreignNames[:4]...)
+	type row struct {
+		source, typ, event string
+		delivery           store.Delivery
+	}
+	var rows []row
+	for i, source := range names {
+		for j, typ := range names {
+			a := x.acceptance()
+			a.Message.Source, a.Message.Type, a.Message.EventID = source, typ, names[(i+j)%len(names)]
+			a.Deliveries = to(lease, "a", "b")
+			for _, d := range x.accept(a).Deliveries {
+				if d.Destination == "b" && i%2 == 0 {
+					d = x.finish(store.Finish{Lease: d.Lease(), State: store.Dead}).Delivery
+				}
+				rows = append(rows, row{source, typ, a.Message.EventID, d})
+			}
+		}
+	}
+	matches := func(want, got string) bool { return want == "" || want == got }
+	for _, source := range names {
+		for _, typ := range names {
+			for _, event := range names[:2] {
+				for _, state := range []store.State{0, store.Dead, store.Leased} {
+					var want []store.DeliveryID
+					for _, r := range rows {
+						if matches(source, r.source) && matches(typ, r.typ) && matches(event, r.event) && (state == 0 || state == r.delivery.State) {
+							want = append(want, r.delivery.ID)
+						}
+					}
+					q := store.DeliveryQuery{Source: source, Type: typ, EventID: event, State: state}
+					same(x, "deliveries", x.deliveryIDs(q), want)
+				}
+			}
+		}
+	}
 }
 
 func checkListDeliveriesTime(x *fixture) {
@@ -280,6 +329,11 @@ func checkListDeliveriesPages(x *fixture) {
 		{store.DeliveryQuery{Limit: 5}, all},
 		{store.DeliveryQuery{Destination: "b", Limit: 3}, dead},
 		{store.DeliveryQuery{State: store.Dead, Limit: 1}, dead},
+		{store.DeliveryQuery{Source: "shop", Limit: 5}, all},
+		{store.DeliveryQuery{Source: "shop", Destination: "b", Limit: 3}, dead},
+		{store.DeliveryQuery{Open: true, Destination: "a", Limit: 3}, slices.DeleteFunc(slices.Clone(all), func(id store.DeliveryID) bool {
+			return slices.Contains(dead, id)
+		})},
 	} {
 		var got []store.DeliveryID
 		for {
@@ -297,6 +351,20 @@ func checkListDeliveriesPages(x *fixture) {
 		}
 		same(x, "deliveries", got, c.want)
 	}
+}
+
+func checkListDeliveriesLane(x *fixture) {
+	var ids []store.DeliveryID
+	for i := range 6 {
+		a := x.acceptance()
+		a.Deliveries = []store.NewDelivery{{Destination: "a", OrderKey: "k"}, {Destination: "b", OrderKey: "k"}}
+		ids = append(ids, x.accept(a).Deliveries[0].ID)
+		if i == 2 {
+			x.claimOne("a")
+		}
+	}
+	same(x, "open deliveries", x.deliveryIDs(store.DeliveryQuery{Destination: "a", Open: true}), ids)
+	same(x, "pending deliveries", x.deliveryIDs(store.DeliveryQuery{Destination: "a", State: store.Pending}), ids[1:])
 }
 
 func checkListInvalid(x *fixture) {

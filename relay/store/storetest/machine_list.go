@@ -28,6 +28,10 @@ func (m *machine) list(r *rapid.T) {
 	deliveries := store.DeliveryQuery{
 		Destination: rapid.SampledFrom(append([]string{""}, machineDestinations...)).Draw(r, "destination"),
 		State:       store.State(rapid.IntRange(0, int(store.Canceled)).Draw(r, "state")),
+		Open:        rapid.IntRange(0, 3).Draw(r, "open") == 0,
+		Source:      rapid.SampledFrom([]string{"", "", "shop", "shop2"}).Draw(r, "source of deliveries"),
+		Type:        rapid.SampledFrom([]string{"", "", "t", "t2"}).Draw(r, "type of deliveries"),
+		EventID:     rapid.SampledFrom([]string{"", "", "evt1"}).Draw(r, "event id of deliveries"),
 		Limit:       rapid.IntRange(1, 5).Draw(r, "limit"),
 	}
 	deliveries.From, deliveries.To = m.drawPeriod(r)
