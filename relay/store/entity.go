@@ -18,6 +18,7 @@ const (
 	KindSecret       EntityKind = "secret"
 	KindEventType    EntityKind = "event_type"
 	KindPause        EntityKind = "pause"
+	KindJob          EntityKind = "job"
 )
 
 // EntityKey identifies an entity. Ids are unique per kind and tenant; the
@@ -29,7 +30,8 @@ type EntityKey struct {
 	ID     string
 }
 
-// Entity is one of Tenant, Endpoint, Subscription, Secret, EventType and Pause.
+// Entity is one of Tenant, Endpoint, Subscription, Secret, EventType, Pause and
+// Job.
 type Entity interface {
 	// Key returns what identifies the entity.
 	Key() EntityKey

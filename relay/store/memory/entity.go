@@ -124,6 +124,10 @@ func cloneEntity(e store.Entity) (store.Entity, error) {
 	case *store.Pause:
 		c := *e
 		return &c, nil
+	case *store.Job:
+		c := *e
+		c.Later = slices.Clone(e.Later)
+		return &c, nil
 	default:
 		return nil, fmt.Errorf("entity of type %T: %w", e, store.ErrInvalid)
 	}

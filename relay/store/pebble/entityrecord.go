@@ -52,6 +52,8 @@ func appendEntityRecord(b []byte, e store.Entity) ([]byte, error) {
 		b = appendBool(b, 13, e.Deprecated)
 	case *store.Pause:
 		b = appendString(b, 10, e.Reason)
+	case *store.Job:
+		b = appendJob(b, e)
 	default:
 		return nil, fmt.Errorf("entity of type %T: %w", e, store.ErrInvalid)
 	}
@@ -100,6 +102,8 @@ func decodeEntity(kind store.EntityKind, b []byte) (store.Entity, error) {
 		return decodeEventType(b)
 	case store.KindPause:
 		return decodePause(b)
+	case store.KindJob:
+		return decodeJob(b)
 	default:
 		return nil, fmt.Errorf("entity of kind %q: %w", kind, store.ErrInvalid)
 	}

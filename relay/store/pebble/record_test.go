@@ -114,7 +114,7 @@ func FuzzRecords(f *testing.F) {
 		check("books", err)
 		_, err = decodeOrigin(b)
 		check("origin", err)
-		for _, kind := range []store.EntityKind{store.KindTenant, store.KindEndpoint, store.KindSubscription, store.KindSecret, store.KindEventType, store.KindPause} {
+		for _, kind := range []store.EntityKind{store.KindTenant, store.KindEndpoint, store.KindSubscription, store.KindSecret, store.KindEventType, store.KindPause, store.KindJob} {
 			_, err = decodeEntity(kind, b)
 			check(string(kind), err)
 		}

@@ -31,6 +31,7 @@ func entities(tenant, id string, full bool) []store.Entity {
 			&store.Tenant{ID: id}, &store.Endpoint{Tenant: tenant, ID: id}, &store.Subscription{Tenant: tenant, ID: id},
 			&store.Secret{Tenant: tenant, ID: id}, &store.EventType{Tenant: tenant, ID: id},
 			&store.Pause{Destination: id},
+			&store.Job{ID: id},
 		}
 	}
 	at := time.Date(2026, 2, 3, 4, 5, 6, 7000, time.UTC)
@@ -45,6 +46,14 @@ func entities(tenant, id string, full bool) []store.Entity {
 		&store.Secret{Tenant: tenant, ID: id, Endpoint: "ep", Value: []byte("whsec_\x00\xff\n"), NotBefore: at, NotAfter: at.Add(time.Hour)},
 		&store.EventType{Tenant: tenant, ID: id, Description: "paid", Schema: []byte(`{"type":"object"}`), Example: []byte("{\n}"), Deprecated: true},
 		&store.Pause{Destination: id, Reason: "moving the ledger \u2615"},
+		&store.Job{
+			ID: id, Action: store.ActionReplay, To: "shop:ledger", Rate: 100, By: "127.0.0.1", State: store.JobPaused,
+			Query: store.DeliveryQuery{
+				Destination: "shop:billing", State: store.Delivered, Open: true, Source: "shop", Type: "order.paid", EventID: "evt_1",
+				From: at.Add(-time.Hour), To: at, After: store.DeliveryID{Message: store.MessageID{1, 2}, N: 3},
+			},
+			Pass: "shop:a", Later: []string{"shop:b", ""}, Done: 5, Skipped: 6, Error: "disk full", EndedAt: at,
+		},
 	}
 }
 
@@ -264,6 +273,8 @@ func spoilEntity(e store.Entity) {
 	case *store.EventType:
 		clear(e.Schema)
 		clear(e.Example)
+	case *store.Job:
+		clear(e.Later)
 	}
 	e.Meta().Revision = 99
 }

@@ -58,7 +58,7 @@ func (m *machine) drawEntity(r *rapid.T) func() store.Entity {
 	tenant := rapid.SampledFrom([]string{"", "acme"}).Draw(r, "tenant")
 	id := rapid.SampledFrom([]string{"one", "two"}).Draw(r, "id")
 	full := rapid.Bool().Draw(r, "full")
-	kind := rapid.IntRange(0, 5).Draw(r, "kind")
+	kind := rapid.IntRange(0, 6).Draw(r, "kind")
 	return func() store.Entity { return entities(tenant, id, full)[kind] }
 }
 

@@ -201,7 +201,7 @@ func checkReopenEntities(x *fixture) {
 		}
 	}
 	x.reopen()
-	for _, kind := range []store.EntityKind{store.KindTenant, store.KindEndpoint, store.KindSecret, store.KindPause} {
+	for _, kind := range []store.EntityKind{store.KindTenant, store.KindEndpoint, store.KindSecret, store.KindPause, store.KindJob} {
 		for _, tenant := range []string{"", "acme"} {
 			same(x, "entities", len(x.entityIDs(store.EntityQuery{Kind: kind, Tenant: tenant, Limit: 10})), 0)
 		}
