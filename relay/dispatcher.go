@@ -121,6 +121,23 @@ func (d *dispatcher) tries(destination string) bool {
 	return d.scheduler.tries(destination)
 }
 
+// halts reports whether nothing is delivered to a destination for some time to
+// come, because it is paused or down.
+func (d *dispatcher) halts(destination string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.scheduler.queues[destination]
+	return q != nil && q.target != nil && q.halted()
+}
+
+// lags reports whether a destination has enough that is due.
+func (d *dispatcher) lags(destination string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.scheduler.queues[destination]
+	return q != nil && q.target != nil && q.behind()
+}
+
 // claim fetches due deliveries from the store.
 func (d *dispatcher) claim(t *target, limit int) {
 	defer d.claims.Done()

@@ -27,6 +27,9 @@ var (
 // delivery, so that its name must be a mistake.
 var ErrNoDestination = errors.New("no such destination")
 
+// ErrTooManyJobs says that too many jobs have not ended.
+var ErrTooManyJobs = errors.New("too many jobs: wait for one to end, or cancel one")
+
 // errHung says that the store did not answer while the engine was closed.
 var errHung = errors.New("the store does not answer")
 

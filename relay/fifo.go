@@ -2,6 +2,12 @@
 
 package relay
 
+import (
+	"slices"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
 // fifo holds leased deliveries that wait for a slot, oldest first from head.
 type fifo struct {
 	jobs []*job
@@ -25,5 +31,17 @@ func (f *fifo) pop() *job {
 		clear(f.jobs[n:])
 		f.jobs, f.head = f.jobs[:n], 0
 	}
+	return j
+}
+
+// take takes a delivery out wherever it stands, nil where it does not.
+func (f *fifo) take(id store.DeliveryID) *job {
+	i := slices.IndexFunc(f.jobs[f.head:], func(j *job) bool { return j.delivery.ID == id })
+	if i < 0 {
+		return nil
+	}
+	i += f.head
+	j := f.jobs[i]
+	f.jobs = slices.Delete(f.jobs, i, i+1)
 	return j
 }

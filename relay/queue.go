@@ -112,6 +112,25 @@ func (q *queue) drop(actions []action) []action {
 	return actions
 }
 
+// revoke takes a job out whose delivery was taken away, if it waits for a slot.
+func (q *queue) revoke(id store.DeliveryID, actions []action) []action {
+	for _, f := range [...]*fifo{&q.fresh, &q.retries} {
+		if j := f.take(id); j != nil {
+			actions = append(actions, action{kind: releaseJob, job: j})
+		}
+	}
+	return actions
+}
+
+// behind reports whether what becomes due now would have to wait: there is a
+// backlog in the store, or the window is half full.
+func (q *queue) behind() bool {
+	return q.stored || q.claiming || q.room() < readyWindow/2
+}
+
+// halted reports whether nothing is delivered for some time to come.
+func (q *queue) halted() bool { return q.paused || q.breaker.open }
+
 // room returns how many more deliveries the window takes.
 func (q *queue) room() int { return readyWindow - q.waiting() - q.reserved }
 

@@ -80,6 +80,8 @@ type event struct {
 	later time.Duration
 	// count is set for hastenEnded.
 	count int
+	// delivery is set for revoked.
+	delivery store.DeliveryID
 }
 
 type eventKind uint8
@@ -107,6 +109,8 @@ const (
 	paused
 	// resumed: the destination is not paused any more.
 	resumed
+	// revoked: an operator has taken delivery from whoever holds it.
+	revoked
 	// configured: targets are in force, and no others, with memory for bodies.
 	configured
 	// drainBegan: nothing is to be started any more.
@@ -208,6 +212,9 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 		q.paused = true
 	case resumed:
 		q.resume(now)
+	case revoked:
+		actions = q.revoke(ev.delivery, actions)
+		q.stored = true // what it held up in its lane may be due now
 	}
 	return s.pump(now, q, actions)
 }

@@ -27,6 +27,7 @@ type session struct {
 	janitor    *janitor
 	journal    *journal.Journal
 	trial      *trial
+	bulks      *bulks
 
 	// attempts is the context of all attempts; abort cancels it with a cause.
 	attempts context.Context
@@ -56,6 +57,7 @@ func newSession(e *Engine, st store.Store) *session {
 	s.janitor = newJanitor(s)
 	s.journal = e.openJournal(st)
 	s.trial = newTrial(s, s.journal)
+	s.bulks = newBulks(s)
 	go s.finisher.run()
 	s.committer.start()
 	s.janitor.start()
@@ -118,6 +120,7 @@ func (s *session) pause(d time.Duration) bool {
 // drain stops claiming and starting attempts and waits for those under way
 // until ctx ends. What is still running then is cut off.
 func (s *session) drain(ctx context.Context) {
+	s.bulks.close()
 	s.dispatcher.post(event{kind: drainBegan})
 	s.dispatcher.waiters.dismiss()
 	// If the process is killed now, that is not the fault of what is under way.
@@ -178,11 +181,13 @@ func (s *session) end() {
 	close(s.closing)
 	s.committer.quit()
 	s.janitor.quit()
+	s.bulks.close()
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
 		s.dispatcher.claims.Wait()
 		s.committer.wait()
+		s.bulks.workers.Wait()
 		s.finisher.close()
 		s.janitor.wait()
 	}()

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+const (
+	// maxJobs bounds the jobs that have not ended.
+	maxJobs = 16
+
+	// keptJobs is how many jobs are kept, those that have ended included.
+	keptJobs = 100
+
+	// jobPage is how many deliveries a job takes up at once.
+	jobPage = 100
+)
+
+// JobRequest asks for a job.
+type JobRequest struct {
+	// Action is what to do to each delivery that the query selects.
+	Action store.JobAction
+
+	// Query selects the deliveries. A re-drive looks at dead ones only, a cancel at
+	// open ones only. A replay or cancel has to select by something. Deliveries that
+	// are made after the job, or re-driven after it was made, are none of its.
+	Query store.DeliveryQuery
+
+	// To is the destination of a replay; empty for the one of each delivery.
+	To string
+
+	// Rate bounds how many deliveries are changed in a second; 0 for no bound but
+	// that of the destinations.
+	Rate int
+
+	// By tells who asks, for other operators to read.
+	By string
+}
+
+// JobStatus is a job and what holds it up.
+type JobStatus struct {
+	store.Job
+
+	// Held is the destination that a running job waits for: because it is down or
+	// paused, or because there is enough due for it. Empty for none.
+	Held string
+}
+
+// StartJob has what a query selects re-driven, replayed or canceled in the
+// background, oldest first. A job goes no faster than its destinations deliver,
+// so that new messages do not stand behind all of it; a destination that is down
+// or paused is put off to the end. How far the job has come is kept in the store,
+// and a restart goes on from there. It returns an error that wraps
+// store.ErrInvalid for a request that makes no sense, ErrNoDestination, or
+// ErrTooManyJobs.
+func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error) {
+	if req.To != "" {
+		if _, err := e.known(ctx, req.To); err != nil {
+			return store.Job{}, fmt.Errorf("replaying to %q: %w", req.To, err)
+		}
+	}
+	s, err := e.ready(ctx)
+	if err != nil {
+		return store.Job{}, err
+	}
+	job, err := req.job(s.store.Now())
+	if err != nil {
+		return store.Job{}, err
+	}
+	job.ID = "job_" + ulid.ULID(e.ids.next(e.clock.Now())).String()
+	return s.bulks.begin(ctx, job)
+}
+
+// job makes the job of a request, as of a time.
+func (req *JobRequest) job(now time.Time) (*store.Job, error) {
+	q := req.Query
+	q.After, q.Limit = store.DeliveryID{}, 0
+	if q.To.IsZero() {
+		q.To = now.Add(time.Millisecond) // ids know no less
+	}
+	narrow := q.Destination != "" || q.Source != "" || q.Type != "" || q.EventID != "" || !q.From.IsZero() || !req.Query.To.IsZero()
+	switch req.Action {
+	case store.ActionRedrive:
+		if q.Open || q.State != 0 && q.State != store.Dead {
+			return nil, fmt.Errorf("only dead deliveries can be re-driven: %w", store.ErrInvalid)
+		}
+		q.State = store.Dead
+	case store.ActionCancel:
+		if q.State.Final() {
+			return nil, fmt.Errorf("only open deliveries can be canceled: %w", store.ErrInvalid)
+		}
+		q.Open = true
+	case store.ActionReplay:
+	default:
+		return nil, fmt.Errorf("unknown action %q: %w", req.Action, store.ErrInvalid)
+	}
+	if req.Action != store.ActionRedrive && !narrow {
+		return nil, fmt.Errorf("this would %s everything, so name a destination, source, type, event id or time: %w", req.Action, store.ErrInvalid)
+	}
+	if req.Action != store.ActionReplay && req.To != "" {
+		return nil, fmt.Errorf("only a replay goes to another destination: %w", store.ErrInvalid)
+	}
+	if req.Rate < 0 {
+		return nil, fmt.Errorf("rate of %d: %w", req.Rate, store.ErrInvalid)
+	}
+	return &store.Job{Action: req.Action, Query: q, To: req.To, Rate: req.Rate, By: req.By, State: store.JobRunning}, nil
+}
+
+// CountJob tells how many deliveries a job would change now, without changing
+// any. It stops counting at limit.
+func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (uint64, error) {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	job, err := req.job(s.store.Now())
+	if err != nil {
+		return 0, err
+	}
+	job.CreatedAt, job.Rate = s.store.Now(), 0
+	b := newBulk(s.bulks, job)
+	for n := uint64(0); ; {
+		page, err := b.page(ctx)
+		if err != nil {
+			return n, s.failing("counting", err)
+		}
+		for i := range page {
+			_, ok, err := b.applies(ctx, &page[i])
+			if err != nil {
+				return n, s.failing("counting", err)
+			}
+			if ok {
+				n++
+			}
+		}
+		if len(page) < jobPage || n >= limit {
+			return min(n, limit), nil
+		}
+	}
+}
+
+// Jobs returns the jobs that are kept, newest first.
+func (e *Engine) Jobs(ctx context.Context) ([]JobStatus, error) {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.bulks.list(ctx)
+}
+
+// Job returns a job. It returns store.ErrNotFound.
+func (e *Engine) Job(ctx context.Context, id string) (JobStatus, error) {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return JobStatus{}, err
+	}
+	job, err := s.bulks.job(ctx, id)
+	if err != nil {
+		return JobStatus{}, err
+	}
+	return JobStatus{Job: *job, Held: s.bulks.held(id)}, nil
+}
+
+// PauseJob stops a running job until ResumeJob. It returns store.ErrNotFound, or
+// store.ErrState for a job that does not run.
+func (e *Engine) PauseJob(ctx context.Context, id string) (store.Job, error) {
+	return e.turnJob(ctx, id, store.JobPaused)
+}
+
+// ResumeJob has a job go on that was paused or has failed. It returns
+// store.ErrNotFound, or store.ErrState for any other job.
+func (e *Engine) ResumeJob(ctx context.Context, id string) (store.Job, error) {
+	return e.turnJob(ctx, id, store.JobRunning)
+}
+
+// CancelJob ends a job for good; what it has done stays done. It returns
+// store.ErrNotFound, or store.ErrState for a job that has ended.
+func (e *Engine) CancelJob(ctx context.Context, id string) (store.Job, error) {
+	return e.turnJob(ctx, id, store.JobCanceled)
+}
+
+func (e *Engine) turnJob(ctx context.Context, id string, to store.JobState) (store.Job, error) {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return store.Job{}, err
+	}
+	return s.bulks.turn(ctx, id, to)
+}
+
+// mayTurn reports whether an operator can bring a job from one state to another.
+func mayTurn(from, to store.JobState) bool {
+	switch to {
+	case store.JobPaused:
+		return from == store.JobRunning
+	case store.JobRunning:
+		return from == store.JobPaused || from == store.JobFailed
+	default:
+		return !from.Ended()
+	}
+}
+
+// passed reports whether a change of a delivery is one that a job does not wait
+// for: another was faster, and the delivery is not what was selected any more.
+func passed(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrState)
+}
