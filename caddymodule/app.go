@@ -45,6 +45,10 @@ type App struct {
 	// 64 MiB, or a quarter of GOMEMLIMIT where that is less.
 	MaxBuffer int64 `json:"max_buffer,omitempty"`
 
+	// Whether Caddy's admin endpoint shows the bodies and headers of messages, and
+	// what apps have answered. Default: false.
+	AdminReveal bool `json:"admin_reveal,omitempty"`
+
 	ctx    caddy.Context
 	log    *zap.Logger
 	module StoreModule
@@ -151,6 +155,9 @@ func (a *App) Start() error {
 	a.lingering = a.linger()
 	a.watcher.start()
 	a.warnOrphans()
+	if a.AdminReveal {
+		a.log.Warn("admin_reveal is set: bodies and credentials of messages are shown to whoever reaches the admin endpoint")
+	}
 	a.warnSites()
 	return nil
 }

@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
 )
@@ -12,6 +13,7 @@ import (
 // init is the one place where anything is registered with Caddy.
 func init() {
 	caddy.RegisterModule(new(App))
+	caddy.RegisterModule(new(AdminAPI))
 	caddy.RegisterModule(new(Handler))
 	caddy.RegisterModule(new(PebbleStore))
 	caddy.RegisterModule(new(MemoryStore))
@@ -23,6 +25,8 @@ func init() {
 	caddy.RegisterModule(new(Fixed))
 	caddy.RegisterModule(new(Schedule))
 	caddy.RegisterModule(new(Off))
+
+	caddycmd.RegisterCommand(relayCommand)
 
 	httpcaddyfile.RegisterGlobalOption("relay", parseGlobalOption)
 	httpcaddyfile.RegisterDirective("relay", parseDirective)

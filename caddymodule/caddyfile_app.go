@@ -20,6 +20,7 @@ import (
 //	    retention_dead <duration>|never
 //	    max_buffer     <size>
 //	    grace_period   <duration>
+//	    admin_reveal
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(App)
@@ -52,6 +53,7 @@ func (a *App) configured() map[string]bool {
 		"retention_dead": a.RetentionDead != 0,
 		"max_buffer":     a.MaxBuffer != 0,
 		"grace_period":   a.GracePeriod != 0,
+		"admin_reveal":   a.AdminReveal,
 	}
 }
 
@@ -68,8 +70,12 @@ func (a *App) parseOption(d *caddyfile.Dispenser) (err error) {
 		a.MaxBuffer, err = parseSize(d)
 	case "grace_period":
 		a.GracePeriod, err = parseDuration(d)
+	case "admin_reveal":
+		if a.AdminReveal = true; d.NextArg() {
+			err = d.Err("admin_reveal takes nothing")
+		}
 	default:
-		err = d.Errf("unknown option '%s' of relay: it has store, retention, retention_dead, max_buffer and grace_period", d.Val())
+		err = d.Errf("unknown option '%s' of relay: it has store, retention, retention_dead, max_buffer, grace_period and admin_reveal", d.Val())
 	}
 	return err
 }

@@ -9,6 +9,7 @@
 //	module ID                     Go type         what it is
 //	relay                         App             the app: store, retention, grace period
 //	http.handlers.relay           Handler         the directive: one source and its destinations
+//	admin.api.relay                 AdminAPI        what operators see and do at Caddy's admin endpoint
 //	relay.stores.pebble           PebbleStore     the default store
 //	relay.stores.memory           MemoryStore     a store that does not survive the process
 //	relay.schemes.<preset>        PresetScheme    how a known provider signs

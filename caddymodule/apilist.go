@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+const (
+	// defaultPage and maxPage are how many rows a list has.
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// messagesPage is one page of messages. Next, where it is set, is the cursor of
+// the next one.
+type messagesPage struct {
+	Messages []messageView `json:"messages"`
+	Next     string        `json:"next,omitempty"`
+}
+
+// deliveriesPage is one page of deliveries.
+type deliveriesPage struct {
+	Deliveries []deliveryView `json:"deliveries"`
+	Next       string         `json:"next,omitempty"`
+}
+
+// listMessages answers GET /relay/messages.
+func listMessages(c *call) (int, any, error) {
+	q, err := parseMessageQuery(c.URL.RawQuery, time.Now())
+	if err != nil {
+		return 0, nil, err
+	}
+	st, err := c.engine.Store()
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := st.ListMessages(c.Context(), q)
+	if err != nil {
+		return 0, nil, err
+	}
+	page := messagesPage{Messages: make([]messageView, 0, len(found))}
+	for i := range found {
+		page.Messages = append(page.Messages, viewMessage(&found[i]))
+	}
+	if len(found) == q.Limit {
+		page.Next = page.Messages[len(found)-1].ID
+	}
+	return http.StatusOK, page, nil
+}
+
+// listDeliveries answers GET /relay/deliveries.
+func listDeliveries(c *call) (int, any, error) {
+	q, err := parseDeliveryQuery(c.URL.RawQuery, time.Now())
+	if err != nil {
+		return 0, nil, err
+	}
+	st, err := c.engine.Store()
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := st.ListDeliveries(c.Context(), q)
+	if err != nil {
+		return 0, nil, err
+	}
+	page := deliveriesPage{Deliveries: make([]deliveryView, 0, len(found))}
+	for i := range found {
+		page.Deliveries = append(page.Deliveries, viewDelivery(&found[i], false))
+	}
+	if len(found) == q.Limit {
+		page.Next = page.Deliveries[len(found)-1].ID
+	}
+	return http.StatusOK, page, nil
+}
+
+// showMessage answers GET /relay/messages/{message}.
+func showMessage(c *call) (int, any, error) {
+	id, err := parseMessageID(c.PathValue("message"))
+	if err != nil {
+		return 0, nil, err
+	}
+	st, err := c.engine.Store()
+	if err != nil {
+		return 0, nil, err
+	}
+	m, err := st.Message(c.Context(), id)
+	if err != nil {
+		return 0, nil, err
+	}
+	deliveries, err := st.Deliveries(c.Context(), id)
+	if err != nil {
+		return 0, nil, err
+	}
+	view := viewMessage(m)
+	view.Request = viewRequest(&m.Request, c.app.AdminReveal)
+	for i := range deliveries {
+		v, err := c.fullDelivery(st, &deliveries[i])
+		if err != nil {
+			return 0, nil, err
+		}
+		view.Deliveries = append(view.Deliveries, v)
+	}
+	if c.app.AdminReveal {
+		c.audit("reveal", zap.Stringer("message", id))
+	}
+	return http.StatusOK, view, nil
+}
+
+// showDelivery answers GET /relay/deliveries/{message}/{n}.
+func showDelivery(c *call) (int, any, error) {
+	id, err := c.deliveryID()
+	if err != nil {
+		return 0, nil, err
+	}
+	st, err := c.engine.Store()
+	if err != nil {
+		return 0, nil, err
+	}
+	deliveries, err := st.Deliveries(c.Context(), id.Message)
+	if err != nil {
+		return 0, nil, err
+	}
+	i := slices.IndexFunc(deliveries, func(d store.Delivery) bool { return d.ID == id })
+	if i < 0 {
+		return 0, nil, fmt.Errorf("delivery %s: %w", id, store.ErrNotFound)
+	}
+	view, err := c.fullDelivery(st, &deliveries[i])
+	if err != nil {
+		return 0, nil, err
+	}
+	if c.app.AdminReveal {
+		c.audit("reveal", zap.Stringer("delivery", id))
+	}
+	return http.StatusOK, view, nil
+}
+
+// fullDelivery shows a delivery with its attempts.
+func (c *call) fullDelivery(st store.Store, d *store.Delivery) (deliveryView, error) {
+	attempts, err := st.Attempts(c.Context(), d.ID)
+	if err != nil {
+		return deliveryView{}, err
+	}
+	v := viewDelivery(d, c.app.AdminReveal)
+	v.Tried = viewAttempts(attempts, c.app.AdminReveal)
+	return v, nil
+}
+
+// deliveryID reads the id of a delivery from the path of a call.
+func (c *call) deliveryID() (store.DeliveryID, error) {
+	return parseDeliveryID(c.PathValue("message") + "/" + c.PathValue("n"))
+}
+
+// parseMessageID reads the id of a message as it is shown.
+func parseMessageID(text string) (store.MessageID, error) {
+	id, err := store.ParseMessageID(text)
+	if err != nil {
+		return id, fmt.Errorf("'%s' is no message id, which is msg_ and 26 letters and digits: %w", text, store.ErrInvalid)
+	}
+	return id, nil
+}
+
+// parseDeliveryID reads the id of a delivery as it is shown.
+func parseDeliveryID(text string) (store.DeliveryID, error) {
+	message, number, _ := strings.Cut(text, "/")
+	id, err := store.ParseMessageID(message)
+	n, numberErr := strconv.ParseUint(number, 10, 32)
+	if err != nil || numberErr != nil || n == 0 || strconv.FormatUint(n, 10) != number {
+		return store.DeliveryID{}, fmt.Errorf("'%s' is no delivery id, which is a message id, a slash and a number: %w", text, store.ErrInvalid)
+	}
+	return store.DeliveryID{Message: id, N: uint32(n)}, nil
+}

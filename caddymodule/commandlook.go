@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func statsCommand() *cobra.Command {
+	cmd := command("stats", "Shows the store and the books of all destinations", cobra.NoArgs, func(s *shell, _ []string) error {
+		answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/stats", nil)
+		if err != nil {
+			return err
+		}
+		return print(s, answer, printStats)
+	})
+	cmd.Long = `
+Shows how the store is, and for each destination how it is and its books:
+
+	up        it takes deliveries
+	down      the last attempts found nobody there, and it is probed
+	paused    an operator has paused it
+	parked    the configuration that runs does not have it
+
+All deliveries ever made are delivered, dead, open, canceled or deleted.`
+	return cmd
+}
+
+// selection are the flags by which messages and deliveries are selected.
+var selection = []struct{ name, usage string }{
+	{"source", "Messages of this source"},
+	{"type", "Messages of this event type"},
+	{"event-id", "The message with this id of its sender's"},
+	{"from", "Messages received at this time or later: 2026-03-01T12:00:00Z, or 2h for two hours ago"},
+	{"to", "Messages received before this time"},
+}
+
+// addSelection adds the flags by which messages are selected.
+func addSelection(cmd *cobra.Command) {
+	for _, flag := range selection {
+		cmd.Flags().String(flag.name, "", flag.usage)
+	}
+}
+
+// addPage adds the flags of a list.
+func addPage(cmd *cobra.Command) {
+	cmd.Flags().Int("limit", 25, "How many rows to show, up to "+strconv.Itoa(maxPage))
+	cmd.Flags().String("cursor", "", "Where to go on: what the page before has said")
+}
+
+// query collects flags as parameters of a list.
+func query(cmd *cobra.Command) string {
+	values := url.Values{}
+	for _, name := range []string{"destination", "state", "source", "type", "event-id", "from", "to", "limit", "cursor"} {
+		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Value.String() != "" {
+			values.Set(strings.ReplaceAll(name, "-", "_"), flag.Value.String())
+		}
+	}
+	return "?" + values.Encode()
+}
+
+func messagesCommand() *cobra.Command {
+	cmd := command("messages", "Lists messages, newest first", cobra.NoArgs, func(s *shell, _ []string) error {
+		answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/messages"+query(s.cmd), nil)
+		if err != nil {
+			return err
+		}
+		return print(s, answer, printMessages)
+	})
+	addSelection(cmd)
+	addPage(cmd)
+	return cmd
+}
+
+func deliveriesCommand() *cobra.Command {
+	cmd := command("deliveries", "Lists deliveries, oldest first", cobra.NoArgs, func(s *shell, _ []string) error {
+		answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/deliveries"+query(s.cmd), nil)
+		if err != nil {
+			return err
+		}
+		return print(s, answer, printDeliveries)
+	})
+	cmd.Flags().String("destination", "", "Deliveries to this destination")
+	cmd.Flags().String("state", "", "Deliveries in this state: open, pending, leased, waiting, delivered, dead, canceled")
+	addSelection(cmd)
+	addPage(cmd)
+	cmd.Example = "  $ caddy relay deliveries --state dead --destination stripe:default --from 24h"
+	return cmd
+}
+
+func showCommand() *cobra.Command {
+	cmd := command("show <message>|<delivery>|<job>", "Shows a message with its deliveries and their attempts, or a job", cobra.ExactArgs(1),
+		func(s *shell, args []string) error {
+			id := args[0]
+			path, show := "/relay/messages/"+url.PathEscape(id), func(answer []byte) error { return print(s, answer, printMessage) }
+			if message, number, ok := strings.Cut(id, "/"); ok {
+				path = "/relay/deliveries/" + url.PathEscape(message) + "/" + url.PathEscape(number)
+				show = func(answer []byte) error { return print(s, answer, printDelivery) }
+			} else if strings.HasPrefix(id, jobPrefix) {
+				path, show = "/relay/jobs/"+url.PathEscape(id), func(answer []byte) error { return print(s, answer, printJob) }
+			}
+			answer, err := s.client.call(s.cmd.Context(), http.MethodGet, path, nil)
+			if err != nil {
+				return err
+			}
+			return show(answer)
+		})
+	cmd.Long = `
+Shows a message with its deliveries and every attempt of them, one
+delivery, or a job.
+
+Bodies, answers of the app, and all headers that may hold a signature or a
+credential are hidden, unless the configuration says admin_reveal.`
+	return cmd
+}
+
+// jobPrefix is what ids of jobs begin with.
+const jobPrefix = "job_"
+
+func jobsCommand() *cobra.Command {
+	cmd := command("jobs [pause|resume|cancel <job>]", "Lists jobs, newest first, or pauses, resumes or cancels one", cobra.MaximumNArgs(2),
+		func(s *shell, args []string) error {
+			if len(args) == 0 {
+				answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/jobs", nil)
+				if err != nil {
+					return err
+				}
+				return print(s, answer, printJobs)
+			}
+			if len(args) != 2 || args[0] != "pause" && args[0] != "resume" && args[0] != "cancel" {
+				return errors.New("say pause, resume or cancel, and the id of a job, as in caddy relay jobs pause <job>")
+			}
+			answer, err := s.client.call(s.cmd.Context(), http.MethodPost, "/relay/jobs/"+url.PathEscape(args[1])+"/"+args[0], nil)
+			if err != nil {
+				return err
+			}
+			return print(s, answer, func(w io.Writer, j *jobView) { line(w, "job %s is %s", j.ID, j.State) })
+		})
+	return cmd
+}
