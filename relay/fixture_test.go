@@ -52,6 +52,8 @@ type intercepted struct {
 	message  hook[func(id store.MessageID) error]
 	remember hook[func() error]
 	changed  hook[func(m *store.Message)]
+	put      hook[func(e store.Entity) error]
+	list     hook[func(q store.DeliveryQuery) error]
 	closed   hook[func()]
 	// journal is the path of a journal, empty for none.
 	journal string
@@ -119,6 +121,24 @@ func (s *intercepted) Remember(ctx context.Context, key store.DedupeKey, id stor
 		}
 	}
 	return s.Store.Remember(ctx, key, id, window)
+}
+
+func (s *intercepted) PutEntity(ctx context.Context, e store.Entity) error {
+	if before := s.put.get(); before != nil {
+		if err := before(e); err != nil {
+			return err
+		}
+	}
+	return s.Store.PutEntity(ctx, e)
+}
+
+func (s *intercepted) ListDeliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
+	if before := s.list.get(); before != nil {
+		if err := before(q); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.ListDeliveries(ctx, q)
 }
 
 func (s *intercepted) Close() error {

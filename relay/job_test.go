@@ -217,6 +217,52 @@ func TestAJobGoesOnWhereItWasAfterAFailureOfTheStore(t *testing.T) {
 	})
 }
 
+func TestAJobRepeatsNothingThoughHowFarItHadComeWasLost(t *testing.T) {
+	for _, action := range []store.JobAction{store.ActionRedrive, store.ActionReplay} {
+		bubble(t, nil, func(t *testing.T, r *rig) {
+			r.upstream.set(kills)
+			for i := range 250 {
+				r.accept(fmt.Sprint(i))
+			}
+			settle(time.Minute)
+			r.upstream.set(nil)
+			puts := 0
+			r.store.put.set(func(store.Entity) error {
+				if puts++; puts == 3 {
+					return store.ErrFailed
+				}
+				return nil
+			})
+			job := r.start(JobRequest{Action: action, Query: store.DeliveryQuery{Destination: "d"}})
+			settle(time.Minute)
+			if j := r.job(job.ID); j.State != store.JobDone || r.opens != 2 {
+				t.Errorf("job is %s, store opened %d times", j.State, r.opens)
+			}
+			if n := r.upstream.count(); n != 500 {
+				t.Errorf("%s: %d attempts, want each message twice", action, n)
+			}
+		})
+	}
+}
+
+func TestAJobThatFailsCanBeResumed(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.dead("a")
+		r.store.list.set(func(store.DeliveryQuery) error { return store.ErrCorrupt })
+		job := r.start(JobRequest{Action: store.ActionRedrive})
+		settle(time.Minute)
+		if j := r.job(job.ID); j.State != store.JobFailed || j.Error == "" {
+			t.Fatalf("job is %+v", j)
+		}
+		r.store.list.set(nil)
+		if j, err := r.ResumeJob(t.Context(), job.ID); err != nil || j.Error != "" {
+			t.Fatalf("resumed as %+v, error %v", j, err)
+		}
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, 1, 0)
+	})
+}
+
 func TestP11_AJobPutsOffWhatIsDownOrPausedAndComesBackToIt(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		e := r.twoDestinations()
