@@ -41,8 +41,8 @@ func activeApp() (*App, error) {
 		return nil, fmt.Errorf("the configuration that runs has no relay: %w", err)
 	}
 	app, ok := module.(*App)
-	if !ok || app.engine == nil {
-		return nil, fmt.Errorf("relay is not running: %T", module)
+	if !ok {
+		return nil, fmt.Errorf("the relay app is a %T", module)
 	}
 	return app, nil
 }

@@ -115,7 +115,10 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return apiError(http.StatusServiceUnavailable, err)
 	}
-	status, body, err := answer(&call{Request: r.WithContext(ctx), app: app, engine: app.engine, by: a.actor(r)})
+	// A reload may take the engine from the app at any time.
+	engine := takeEngine(app.key, app.module)
+	defer func() { _ = dropEngine(app.key) }()
+	status, body, err := answer(&call{Request: r.WithContext(ctx), app: app, engine: engine, by: a.actor(r)})
 	if err != nil {
 		return explainAPI(err)
 	}

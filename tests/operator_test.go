@@ -198,19 +198,15 @@ func TestOperatorCommandsSayWhatWentWrong(t *testing.T) {
 	}
 }
 
-// TestOperatorCommandsOverAUnixSocket has the admin endpoint listen where no other container of a pod can reach it.
-func TestOperatorCommandsOverAUnixSocket(t *testing.T) {
+// TestUnixSocket has the admin endpoint listen where no other container of a pod can reach it. Its name is short because
+// the path of a socket must be.
+func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no unix sockets that Caddy can listen on with permissions")
 	}
 	s, u, addr := newServer(t), newUpstream(t), freeAddress(t)
-	dir, err := os.MkdirTemp("", "relay") // a path of a test can be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := "unix/" + dir + "/admin.sock"
+	socket := "unix/" + t.TempDir() + "/admin.sock"
 	config := strings.Replace(s.caddyfile(stripeSite(addr, u)), "admin "+s.admin, "admin "+socket+"|0600", 1)
 	s.run(config, addr)
 	for _, where := range [][]string{{"--address", socket}, {"--address", socket + "|0600"}, {"--config", filepath.Join(s.dir, "Caddyfile")}} {
@@ -294,4 +290,29 @@ func TestP14_AJobGoesOnAfterAKill(t *testing.T) {
 	if made != 2*n {
 		t.Errorf("%d deliveries, want %d", made, 2*n)
 	}
+}
+
+// TestOperatorsAreAnsweredDuringReloads asks for the stats while configurations come and go.
+func TestOperatorsAreAnsweredDuringReloads(t *testing.T) {
+	t.Parallel()
+	g := newDeadLetters(t, 1)
+	config := g.s.caddyfile(stripeSite(g.addr, g.u, "retry off"))
+	for range 20 {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			g.s.mustLoad(config)
+		}()
+		for over := false; !over; {
+			if out := g.s.operate("stats", "--address", g.s.admin); out.code == 1 {
+				t.Errorf("during a reload: %+v", out)
+			}
+			select {
+			case <-done:
+				over = true
+			default:
+			}
+		}
+	}
+	g.await("the dead letter is still there", func(l listed) bool { return l.Destinations[0].Dead == 1 })
 }
