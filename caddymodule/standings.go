@@ -34,14 +34,14 @@ func (c standingsCollector) Describe(out chan<- *prometheus.Desc) {
 func (c standingsCollector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range standingsOfAll() {
 		for desc, value := range map[*prometheus.Desc]float64{
-			c.slots: float64(s.Slots), c.running: float64(s.Running), c.down: flag(s.Down), c.paused: flag(s.Paused),
+			c.slots: float64(s.Slots), c.running: float64(s.Running), c.down: asGauge(s.Down), c.paused: asGauge(s.Paused),
 		} {
 			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, s.Destination)
 		}
 	}
 }
 
-func flag(set bool) float64 {
+func asGauge(set bool) float64 {
 	if set {
 		return 1
 	}
