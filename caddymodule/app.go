@@ -45,6 +45,25 @@ type App struct {
 	// 64 MiB, or a quarter of GOMEMLIMIT where that is less.
 	MaxBuffer int64 `json:"max_buffer,omitempty"`
 
+	// The space on the disk that the store may take, in bytes. Finished messages are
+	// removed before their time to stay under it, the oldest first; where that is not
+	// enough, nothing is accepted. Default: no bound.
+	MaxDisk int64 `json:"max_disk,omitempty"`
+
+	// The free space of the store's volume, in bytes, below which nothing is
+	// accepted; deliveries go on. It excludes `min_free_percent`. Default: see there.
+	MinFree int64 `json:"min_free,omitempty"`
+
+	// The same as a part of the volume. Default: 5, but at least 128 MiB and at most
+	// 4 GiB.
+	MinFreePercent float64 `json:"min_free_percent,omitempty"`
+
+	// What happens when the store has met an error of its disk: `degrade` refuses
+	// what comes with 503 and opens the store again until that succeeds, while all
+	// else that Caddy serves goes on; `exit` ends the process with the exit code 3, for
+	// a supervisor to start it again. Default: `degrade`.
+	OnStorageFailure string `json:"on_storage_failure,omitempty"`
+
 	// Whether Caddy's admin endpoint shows the bodies and headers of messages, and
 	// what apps have answered. Default: false.
 	AdminReveal bool `json:"admin_reveal,omitempty"`
@@ -90,6 +109,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.watcher.log = a.log
 	if a.GracePeriod < 0 || a.MaxBuffer < 0 {
 		return fmt.Errorf("grace_period and max_buffer must not be negative")
+	}
+	if err := a.checkDisk(); err != nil {
+		return err
 	}
 	if err := a.loadStore(ctx); err != nil {
 		return err
@@ -170,6 +192,10 @@ func (a *App) assemble() *relay.Generation {
 		Retention:     defaultRetention,
 		RetentionDead: max(0, time.Duration(a.RetentionDead)),
 		DedupeWindow:  defaultWindow,
+		Disk:          relay.DiskLimits{MaxUsed: a.MaxDisk, MinFree: a.MinFree, MinFreePercent: a.MinFreePercent},
+	}
+	if a.OnStorageFailure == failureExit {
+		g.Failed = a.exit
 	}
 	switch {
 	case a.Retention < 0:

@@ -15,11 +15,14 @@ import (
 // several blocks. Syntax:
 //
 //	relay {
-//	    store          <module> [<args...>] { ... }
-//	    retention      <duration>|never
-//	    retention_dead <duration>|never
-//	    max_buffer     <size>
-//	    grace_period   <duration>
+//	    store              <module> [<args...>] { ... }
+//	    retention          <duration>|never
+//	    retention_dead     <duration>|never
+//	    max_disk           <size>
+//	    min_free           <size>|<percent>
+//	    max_buffer         <size>
+//	    grace_period       <duration>
+//	    on_storage_failure degrade|exit
 //	    admin_reveal
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -53,7 +56,11 @@ func (a *App) configured() map[string]bool {
 		"retention_dead": a.RetentionDead != 0,
 		"max_buffer":     a.MaxBuffer != 0,
 		"grace_period":   a.GracePeriod != 0,
+		"max_disk":       a.MaxDisk != 0,
+		"min_free":       a.MinFree != 0 || a.MinFreePercent != 0,
 		"admin_reveal":   a.AdminReveal,
+
+		"on_storage_failure": a.OnStorageFailure != "",
 	}
 }
 
@@ -70,12 +77,18 @@ func (a *App) parseOption(d *caddyfile.Dispenser) (err error) {
 		a.MaxBuffer, err = parseSize(d)
 	case "grace_period":
 		a.GracePeriod, err = parseDuration(d)
+	case "max_disk":
+		err = a.parseMaxDisk(d)
+	case "min_free":
+		err = a.parseMinFree(d)
+	case "on_storage_failure":
+		err = a.parseStorageFailure(d)
 	case "admin_reveal":
 		if a.AdminReveal = true; d.NextArg() {
 			err = d.Err("admin_reveal takes nothing")
 		}
 	default:
-		err = d.Errf("unknown option '%s' of relay: it has store, retention, retention_dead, max_buffer, grace_period and admin_reveal", d.Val())
+		err = d.Errf("unknown option '%s' of relay: it has store, retention, retention_dead, max_disk, min_free, max_buffer, grace_period, on_storage_failure and admin_reveal", d.Val())
 	}
 	return err
 }

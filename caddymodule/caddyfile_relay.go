@@ -237,7 +237,7 @@ func parseSize(d *caddyfile.Dispenser) (int64, error) {
 // size reads a text as a size in bytes, over 0.
 func size(d *caddyfile.Dispenser, text string) (int64, error) {
 	size, err := humanize.ParseBytes(text)
-	if err != nil || size == 0 || size > 1<<40 {
+	if err != nil || size == 0 || size > 1<<50 {
 		return 0, d.Errf("'%s' is no size: write it as in 1MiB", text)
 	}
 	return int64(size), nil

@@ -31,6 +31,7 @@ type collectors struct {
 	unretried  *prometheus.CounterVec
 	clocks     clockCollector
 	standings  standingsCollector
+	stores     storesCollector
 }
 
 func newCollectors() *collectors {
@@ -80,6 +81,7 @@ func newCollectors() *collectors {
 			[]string{"source", "scheme"}, nil,
 		)},
 		standings: newStandingsCollector(namespace, subsystem),
+		stores:    newStoresCollector(namespace, subsystem),
 	}
 }
 
@@ -90,7 +92,7 @@ func registerMetrics(registry *prometheus.Registry) error {
 	}
 	for _, collector := range []prometheus.Collector{
 		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.unordered, metrics.attempts, metrics.durations,
-		metrics.deliveries, metrics.standings, metrics.unretried, metrics.clocks,
+		metrics.deliveries, metrics.standings, metrics.unretried, metrics.clocks, metrics.stores,
 	} {
 		err := registry.Register(collector)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == collector {
@@ -151,13 +153,8 @@ func (c deliveriesCollector) Collect(out chan<- prometheus.Metric) {
 // booksOfAll adds up the books of all engines: while a former store is still
 // open, a destination is in two.
 func booksOfAll(ctx context.Context) map[string]store.Books {
-	var all []*pooledEngine
-	engines.Range(func(_, value any) bool {
-		all = append(all, value.(*pooledEngine))
-		return true
-	})
 	sum := make(map[string]store.Books)
-	for _, engine := range all {
+	for _, engine := range allEngines() {
 		books, err := engine.Books(ctx)
 		if err != nil {
 			continue // an engine that is not open has no books to show
@@ -174,6 +171,16 @@ func booksOfAll(ctx context.Context) map[string]store.Books {
 		}
 	}
 	return sum
+}
+
+// allEngines returns all engines of this process.
+func allEngines() []*pooledEngine {
+	var all []*pooledEngine
+	engines.Range(func(_, value any) bool {
+		all = append(all, value.(*pooledEngine))
+		return true
+	})
+	return all
 }
 
 // Interface guards

@@ -58,6 +58,8 @@ func unaccepted(err error) *refusal {
 		reason = "deadline"
 	case errors.Is(err, relay.ErrOverloaded):
 		reason = "overloaded"
+	case errors.Is(err, relay.ErrDiskFull):
+		reason = "disk_full"
 	case errors.Is(err, relay.ErrNotReady), errors.Is(err, relay.ErrClosed):
 		reason = "not_ready"
 	}

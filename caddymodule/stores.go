@@ -33,6 +33,10 @@ type PebbleStore struct {
 	// Default: `relay` in Caddy's data directory.
 	Path string `json:"path,omitempty"`
 
+	// Whether it is meant that the directory does not outlive the machine or the
+	// container. Then nobody is warned of its file system. Default: false.
+	Ephemeral bool `json:"ephemeral,omitempty"`
+
 	location string
 }
 
@@ -61,7 +65,7 @@ func (p *PebbleStore) Location() string { return p.location }
 
 // Open opens the directory. Its errors name who holds it, or who may not.
 func (p *PebbleStore) Open(_ context.Context, log *zap.Logger) (store.Store, error) {
-	s, err := pebble.Open(p.location, pebble.Options{Logger: log})
+	s, err := pebble.Open(p.location, pebble.Options{Logger: log, Ephemeral: p.Ephemeral})
 	if err != nil {
 		return nil, err // not a nil *pebble.Store in an interface
 	}
@@ -72,6 +76,7 @@ func (p *PebbleStore) Open(_ context.Context, log *zap.Logger) (store.Store, err
 //
 //	store pebble [<path>] {
 //	    path <path>
+//	    ephemeral
 //	}
 func (p *PebbleStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the name of the module
@@ -82,15 +87,33 @@ func (p *PebbleStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	for d.NextBlock(0) {
-		if d.Val() != "path" {
-			return d.Errf("unknown option '%s' of store pebble: it has path", d.Val())
+		if err := p.parseOption(d); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// parseOption reads one line of the block.
+func (p *PebbleStore) parseOption(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "path":
 		if p.Path != "" {
 			return d.Err("path is given twice")
 		}
 		if !d.AllArgs(&p.Path) {
 			return d.ArgErr()
 		}
+	case "ephemeral":
+		if p.Ephemeral {
+			return d.Err("ephemeral is given twice")
+		}
+		if d.NextArg() {
+			return d.Err("ephemeral takes no argument")
+		}
+		p.Ephemeral = true
+	default:
+		return d.Errf("unknown option '%s' of store pebble: it has path and ephemeral", d.Val())
 	}
 	return nil
 }

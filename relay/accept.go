@@ -15,8 +15,8 @@ import (
 // only when the commit of its original is durable; should that commit fail, the
 // duplicate takes the original's place.
 //
-// Its errors are ErrNotReady, ErrClosed, ErrOverloaded, ErrDeadline or those of
-// the store. They all mean that the sender must be asked to come back, and never
+// Its errors are ErrNotReady, ErrClosed, ErrOverloaded, ErrDiskFull, ErrDeadline
+// or those of the store. They all mean that the sender must be asked to come back, and never
 // anything about the message. The commit itself does not end with ctx.
 func (e *Engine) Accept(ctx context.Context, in Inbound) (Receipt, error) {
 	s, err := e.ready(ctx)
@@ -25,6 +25,10 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Receipt, error) {
 		return Receipt{}, err
 	}
 	m := in.Message
+	if err := s.space.admit(len(m.Request.Body)); err != nil {
+		in.Reservation.Release()
+		return Receipt{}, err
+	}
 	m.BodySum = sha256.Sum256(m.Request.Body)
 	key := DedupeKey(m.Source, m.VerifiedBy, in.Identity)
 	return s.accept(ctx, key, in)

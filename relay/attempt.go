@@ -74,6 +74,8 @@ func (d *dispatcher) try(t *target, j *job) (found condition, later time.Duratio
 	d.report(t, j, message, result, finish)
 	if !counts {
 		finish.Attempt = nil
+	} else if d.session.space.now() != DiskAmple {
+		finish.Attempt.Head = nil
 	}
 	d.session.finisher.add(record{finish: finish, destination: t.ID, ordered: j.delivery.Place != 0})
 	return conditionOf(result), result.RetryAfter

@@ -152,7 +152,11 @@ func (e *Engine) greet(ctx context.Context, st store.Store) {
 	}
 	h := st.Health()
 	e.log.Info("store is open", zap.String("location", h.Location), zap.Uint64("open_deliveries", open), zap.Uint64("dead_deliveries", dead))
-	if !h.Durable {
+	switch {
+	case h.Doubt != "":
+		e.log.Warn("what is accepted may be lost: "+h.Doubt+"; give the store a local volume, or say that it is ephemeral",
+			zap.String("location", h.Location))
+	case !h.Durable:
 		e.log.Warn("messages are gone when this process ends: the store is not durable", zap.String("location", h.Location))
 	}
 }
@@ -161,9 +165,12 @@ func (e *Engine) greet(ctx context.Context, st store.Store) {
 // end as they began.
 func (e *Engine) Attach(g *Generation) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.generations = append(e.generations, g)
 	e.applyAll()
+	e.mu.Unlock()
+	if s, err := e.ready(expired()); err == nil {
+		s.space.look()
+	}
 }
 
 // Detach takes a generation back. If it was in force, the one that was attached
@@ -202,11 +209,14 @@ func (e *Engine) shedsLast() bool {
 // apply tells a session which targets are in force.
 func (e *Engine) apply(s *session) {
 	var targets []*target
+	var disk DiskLimits
 	if n := len(e.generations); n > 0 {
+		disk = e.generations[n-1].Disk
 		for _, d := range e.generations[n-1].Destinations {
 			targets = append(targets, newTarget(d, e.log))
 		}
 	}
+	s.space.limit(disk)
 	s.dispatcher.post(event{kind: configured, targets: targets, memory: e.maxBuffer()})
 	if len(targets) > 0 {
 		s.trial.begin()
@@ -282,6 +292,9 @@ func (e *Engine) Close() error {
 
 // failed has the store of a session opened again, unless the engine ends.
 func (e *Engine) failed(s *session) {
+	if g := e.inForce(); g != nil && g.Failed != nil {
+		g.Failed(s.failErr)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.closing {

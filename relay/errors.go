@@ -18,6 +18,10 @@ var (
 	// for bodies is full.
 	ErrOverloaded = errors.New("relay is overloaded")
 
+	// ErrDiskFull says that there is too little space on the disk, or that the store
+	// takes all that it may. It accepts again by itself when there is space.
+	ErrDiskFull = errors.New("relay has no disk space")
+
 	// ErrDeadline says that the commit did not end in time. It may still succeed;
 	// the sender's retry will then be a duplicate.
 	ErrDeadline = errors.New("accept deadline exceeded")

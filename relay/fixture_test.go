@@ -55,6 +55,8 @@ type intercepted struct {
 	put      hook[func(e store.Entity) error]
 	list     hook[func(q store.DeliveryQuery) error]
 	closed   hook[func()]
+	health   hook[func(h *store.Health)]
+
 	// journal is the path of a journal, empty for none.
 	journal string
 }
@@ -139,6 +141,14 @@ func (s *intercepted) ListDeliveries(ctx context.Context, q store.DeliveryQuery)
 		}
 	}
 	return s.Store.ListDeliveries(ctx, q)
+}
+
+func (s *intercepted) Health() store.Health {
+	h := s.Store.Health()
+	if after := s.health.get(); after != nil {
+		after(&h)
+	}
+	return h
 }
 
 func (s *intercepted) Close() error {

@@ -29,4 +29,11 @@ type Generation struct {
 	// ShedLast says that the sender of some source never sends again by itself. A
 	// part of the memory for bodies is kept for such senders then.
 	ShedLast bool
+
+	// Disk says how much of its disk the store may use.
+	Disk DiskLimits
+
+	// Failed, where it is set, is called once for each failure of the store, before
+	// the store is opened again. It may end the process.
+	Failed func(err error)
 }

@@ -10,9 +10,12 @@ import (
 
 // Health is how an engine is.
 type Health struct {
-	// Err is nil while messages are accepted; else ErrNotReady or ErrClosed,
-	// wrapping what the store has failed with.
+	// Err is nil while messages are accepted; else ErrDiskFull, or ErrNotReady or
+	// ErrClosed, wrapping what the store has failed with.
 	Err error
+
+	// Disk says how much space there is.
+	Disk DiskState
 
 	// Store is how the store is, zero before the first one was opened.
 	Store store.Health
@@ -24,9 +27,13 @@ func (e *Engine) Health() Health {
 	if s == nil {
 		return Health{Err: err}
 	}
-	h := Health{Err: err, Store: s.store.Health()}
+	s.space.look()
+	h := Health{Err: err, Disk: s.space.now(), Store: s.store.Health()}
 	if h.Err == nil {
 		h.Err = h.Store.Err
+	}
+	if h.Err == nil && h.Disk == DiskFull {
+		h.Err = ErrDiskFull
 	}
 	return h
 }

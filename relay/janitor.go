@@ -27,9 +27,20 @@ type janitor struct {
 	stop    func() bool
 	closed  bool
 	rounds  sync.WaitGroup
+
+	// hurrying says that space is being made. Where the last try was in vain there
+	// is none before notBefore. life ends with quit.
+	hurrying  bool
+	notBefore time.Time
+	life      context.Context
+	end       context.CancelFunc
 }
 
-func newJanitor(s *session) *janitor { return &janitor{session: s} }
+func newJanitor(s *session) *janitor {
+	j := &janitor{session: s}
+	j.life, j.end = context.WithCancel(context.Background())
+	return j
+}
 
 func (j *janitor) start() {
 	j.mu.Lock()
@@ -50,6 +61,7 @@ func (j *janitor) round() {
 	j.rounds.Add(1)
 	j.mu.Unlock()
 	j.clean()
+	j.session.space.look()
 	j.rounds.Done()
 	j.start()
 }
@@ -87,6 +99,7 @@ func (j *janitor) quit() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.closed = true
+	j.end()
 	if j.stop != nil {
 		j.stop()
 	}

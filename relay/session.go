@@ -28,6 +28,7 @@ type session struct {
 	journal    *journal.Journal
 	trial      *trial
 	bulks      *bulks
+	space      *space
 
 	// attempts is the context of all attempts; abort cancels it with a cause.
 	attempts context.Context
@@ -58,6 +59,7 @@ func newSession(e *Engine, st store.Store) *session {
 	s.journal = e.openJournal(st)
 	s.trial = newTrial(s, s.journal)
 	s.bulks = newBulks(s)
+	s.space = newSpace(s)
 	go s.finisher.run()
 	s.committer.start()
 	s.janitor.start()

@@ -146,7 +146,7 @@ func copyStore(t *testing.T, from, to string) {
 	}
 	for _, e := range entries {
 		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
-		if ext := filepath.Ext(e.Name()); ext == ".sst" || ext == ".blob" {
+		if ext := filepath.Ext(e.Name()); ext == ".sst" || ext == ".blob" || e.Name() == "ballast" {
 			if err := os.Link(source, target); err != nil {
 				t.Fatal(err)
 			}

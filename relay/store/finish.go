@@ -87,6 +87,12 @@ type PurgeRequest struct {
 
 	// Limit bounds how many messages one call removes; 0 means no bound.
 	Limit int
+
+	// Excess, when positive, is how many bytes are to be removed whatever their age:
+	// messages none of whose deliveries is open or dead, until the bodies of all that
+	// the call has removed come to as many. The call then returns when their space
+	// has been given back to the disk, as far as it can be.
+	Excess int64
 }
 
 // Purged says what a purge removed.
@@ -94,6 +100,9 @@ type Purged struct {
 	// Messages is the number of messages that were removed with their deliveries
 	// and attempts.
 	Messages int
+
+	// Bytes is the size of their bodies.
+	Bytes int64
 
 	// More says that the limit was reached.
 	More bool

@@ -82,11 +82,24 @@ type Health struct {
 	// honours its flush.
 	Durable bool
 
-	// FreeBytes is the space left for the store, 0 where it can not be told.
+	// VolumeBytes is the size of the volume the store is on, 0 where the space can
+	// not be told.
+	VolumeBytes uint64
+
+	// FreeBytes is the space left for the store, where VolumeBytes is not 0.
 	FreeBytes uint64
 
-	// UsedBytes is the space the store takes, 0 where it can not be told.
+	// UsedBytes is the space the store takes, without what it keeps in reserve, 0
+	// where it can not be told.
 	UsedBytes uint64
+
+	// Full says that the store has met the end of its space and lives on what it had
+	// in reserve, or waits. It is over by itself when there is space again.
+	Full bool
+
+	// Doubt says why what is committed may not last, empty where nothing speaks
+	// against it: a file system that is gone with a container, or over a network.
+	Doubt string
 }
 
 // Caps say what a store can do beyond the contract.

@@ -102,8 +102,9 @@ type Store interface {
 	// Books returns the books of every destination that ever had a delivery.
 	Books(ctx context.Context) (map[string]Books, error)
 
-	// Purge removes what has outlived its time. It never removes an open delivery,
-	// nor one that holds its lane, nor its message.
+	// Purge removes what has outlived its time, or more where space is short, the
+	// oldest messages first. It never removes an open delivery, nor one that holds its
+	// lane, nor its message.
 	Purge(ctx context.Context, req PurgeRequest) (Purged, error)
 
 	Keys

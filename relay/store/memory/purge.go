@@ -3,7 +3,9 @@
 package memory
 
 import (
+	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,12 +26,12 @@ func (s *Store) Purge(_ context.Context, req store.PurgeRequest) (store.Purged, 
 		}
 	}
 	var purged store.Purged
-	for _, r := range s.messages {
-		keep := req.Finished
+	for _, r := range s.oldest() {
+		keep, early := req.Finished, purged.Bytes < req.Excess
 		if r.has(isDead) {
-			keep = req.Dead
+			keep, early = req.Dead, false
 		}
-		if r.has(store.State.Open) || slices.ContainsFunc(r.deliveries, (*store.Delivery).Holds) || !outlived(r.endedAt(), keep, now) {
+		if r.has(store.State.Open) || slices.ContainsFunc(r.deliveries, (*store.Delivery).Holds) || !early && !outlived(r.endedAt(), keep, now) {
 			continue
 		}
 		if req.Limit > 0 && purged.Messages == req.Limit {
@@ -38,8 +40,16 @@ func (s *Store) Purge(_ context.Context, req store.PurgeRequest) (store.Purged, 
 		}
 		s.remove(r)
 		purged.Messages++
+		purged.Bytes += int64(len(r.message.Request.Body))
 	}
 	return purged, nil
+}
+
+// oldest returns all records by message id.
+func (s *Store) oldest() []*record {
+	return slices.SortedFunc(maps.Values(s.messages), func(a, b *record) int {
+		return bytes.Compare(a.message.ID[:], b.message.ID[:])
+	})
 }
 
 // outlived reports whether what ended at t has been kept for long enough; what

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -40,15 +39,17 @@ type fence struct {
 	closing atomic.Bool // nobody waits for space any more
 	severed atomic.Bool
 	busy    atomic.Int64 // calls that are changing the disk now
+	waiting atomic.Int64 // calls that wait for space on it
 	private bool         // files have modes, and are made for their owner alone
 	fail    func(error)
+	spare   func() bool // makes space at once, if it can
 
 	mu   sync.Mutex
 	lock io.Closer
 }
 
-func newFence(fs vfs.FS, fail func(error)) *fence {
-	return &fence{FS: fs, private: hasModes(fs), fail: fail}
+func newFence(fs vfs.FS, fail func(error), spare func() bool) *fence {
+	return &fence{FS: fs, private: hasModes(fs), fail: fail, spare: spare}
 }
 
 // Unwrap returns the file system behind the fence.
@@ -62,6 +63,12 @@ func isTable(name string) bool {
 
 // change carries out an operation that changes the disk.
 func (f *fence) change(doing, name string, op func() error) error {
+	waits := false
+	defer func() {
+		if waits {
+			f.waiting.Add(-1)
+		}
+	}()
 	for {
 		if f.severed.Load() {
 			park()
@@ -69,10 +76,21 @@ func (f *fence) change(doing, name string, op func() error) error {
 		f.busy.Add(1)
 		err := op()
 		f.busy.Add(-1)
-		if err == nil || !f.armed.Load() || errors.Is(err, os.ErrNotExist) {
+		if err == nil {
+			return nil
+		}
+		full := isFull(err) && doing != syncing
+		if full && f.spare() {
+			continue
+		}
+		if !f.armed.Load() || errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if errors.Is(err, syscall.ENOSPC) && doing != syncing && !f.closing.Load() {
+		if full && !f.closing.Load() {
+			if !waits {
+				waits = true
+				f.waiting.Add(1)
+			}
 			time.Sleep(fullPause)
 			continue
 		}

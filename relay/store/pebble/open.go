@@ -35,11 +35,16 @@ type Options struct {
 	LockWait time.Duration
 
 	// MemTableSize bounds a memtable in bytes, of which up to three exist under
-	// load. The default is 16 MiB.
+	// load. The default is 16 MiB. On a volume under 1 GiB it is made smaller, since
+	// the log takes as much space.
 	MemTableSize uint64
 
 	// CacheSize bounds the cache of blocks in bytes. The default is 8 MiB.
 	CacheSize int64
+
+	// Ephemeral says that it is known that the directory does not outlive the
+	// machine or the container, so that nobody needs to be warned of its file system.
+	Ephemeral bool
 }
 
 func (o Options) withDefaults() Options {
@@ -86,13 +91,15 @@ func Open(dir string, opts Options) (*Store, error) {
 		kept:    make(map[store.DeliveryID]*kept),
 		lost:    make(map[store.DeliveryID]bool),
 		filters: newKeyFilters(filterRoom),
-		reclaim: make(chan stretch, 1),
+		reclaim: make(chan reclaim, 1),
 	}
 	s.ops.idle = make(chan struct{})
-	s.fence = newFence(opts.FS, s.failure.fail)
+	s.ballast = newBallast(dir, opts.FS, opts.Logger)
+	s.fence = newFence(opts.FS, s.failure.fail, s.ballast.drop)
 	if err := makeDir(dir, s.fence, s.logger); err != nil {
 		return nil, err
 	}
+	s.measureVolume()
 	lock, err := lockDir(dir, s.fence, opts.LockWait, s.now(), s.logger)
 	if err != nil {
 		return nil, err
@@ -111,11 +118,23 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// measureVolume finds out what the directory is on.
+func (s *Store) measureVolume() {
+	if u, err := s.opts.FS.GetDiskUsage(s.dir); err == nil {
+		s.space.set(u)
+		s.ballast.size = ballastSize(u.TotalBytes)
+		s.opts.MemTableSize = min(s.opts.MemTableSize, memTableFor(u.TotalBytes))
+	}
+	if s.opts.FS == vfs.Default && !s.opts.Ephemeral {
+		s.doubt = doubtful(fileSystemOf(s.dir))
+	}
+}
+
 func (s *Store) startBackground() {
 	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	s.sample()
-	s.background.Go(func() { s.sampleSpace(ctx) })
+	s.life, s.stop = ctx, stop
+	s.measure()
+	s.background.Go(func() { s.watchSpace(ctx) })
 	s.background.Go(func() { s.reclaimSpace(ctx) })
 	buckets := slices.Clone(s.buckets)
 	s.background.Go(func() { s.fillFilters(ctx, buckets) })

@@ -5,12 +5,9 @@ package pebble
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -42,7 +39,7 @@ func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purge
 		return purged, err
 	}
 	var whole stretch
-	sweep := sweep{req: req}
+	sweep := sweep{req: req, excess: req.Excess}
 	for !sweep.done && !purged.More {
 		if err := firstError(ctx.Err(), s.ended()); err != nil {
 			return purged, err
@@ -61,12 +58,17 @@ func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purge
 			whole.last = sweep.found[n-1].last
 		}
 		purged.Messages += sweep.messages
+		purged.Bytes += sweep.bytes
 		purged.More = sweep.full && req.Limit > 0 && purged.Messages >= req.Limit
 	}
-	if purged.Messages > 0 {
-		s.reclaimLater(whole)
+	if purged.Messages == 0 {
+		return purged, last.wait()
 	}
-	return purged, last.wait()
+	done := s.reclaimLater(whole)
+	if err := last.wait(); err != nil || req.Excess <= 0 {
+		return purged, err
+	}
+	return purged, s.reclaimed(ctx, done)
 }
 
 // expire removes the buckets of dedupe keys that are older than the window.
@@ -87,12 +89,14 @@ func (t *txn) expire(window time.Duration) error {
 
 // sweep is a walk over all messages, in steps of one transaction each.
 type sweep struct {
-	req   *store.PurgeRequest
-	after store.MessageID // how far it has come
-	room  int             // how many messages the next step may remove
-	done  bool
+	req    *store.PurgeRequest
+	after  store.MessageID // how far it has come
+	room   int             // how many messages the next step may remove
+	excess int64           // how many bytes are to go whatever their age
+	done   bool
 
 	messages int       // how many the last step removed
+	bytes    int64     // the size of their bodies
 	found    []stretch // and where
 	full     bool      // it had no room for another one
 }
@@ -102,7 +106,7 @@ const sweepRows = 4096
 
 // run is one step.
 func (w *sweep) run(t *txn) error {
-	w.messages, w.found, w.full = 0, nil, false
+	w.messages, w.bytes, w.found, w.full = 0, 0, nil, false
 	it, err := t.s.iterate([]byte{spaceDelivery})
 	if err != nil {
 		return err
@@ -137,7 +141,9 @@ func (w *sweep) run(t *txn) error {
 			continue
 		}
 		if key := appendMessageKey(nil, id); heads.SeekGE(key) && bytes.Equal(heads.Key(), key) {
-			t.unlist(id, heads.Value())
+			size := t.unlist(id, heads.Value())
+			w.bytes += size
+			w.excess -= size
 		}
 		w.messages++
 		if open {
@@ -159,6 +165,9 @@ func (w *sweep) run(t *txn) error {
 // newest returns the time of the newest message that can have outlived its time:
 // nothing ends before it has come. Most messages are younger, and not looked at.
 func (w *sweep) newest(now time.Time) time.Time {
+	if w.excess > 0 {
+		return now
+	}
 	keep := w.req.Finished
 	if keep <= 0 || w.req.Dead > 0 && w.req.Dead < keep {
 		keep = w.req.Dead
@@ -171,7 +180,7 @@ func (w *sweep) newest(now time.Time) time.Time {
 
 // judge reads all deliveries of a message and tells whether it has to stay.
 func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int) (stays bool, n int, valid bool, err error) {
-	keep := w.req.Finished
+	keep, early := w.req.Finished, w.excess > 0
 	var ended time.Time
 	for valid = true; valid && [16]byte(it.Key()[1:1+idLen]) == [16]byte(id); valid = it.Next() {
 		rows++
@@ -184,7 +193,7 @@ func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int)
 		case d.State.Open(), d.Holds():
 			stays = true
 		case d.State == store.Dead:
-			keep = w.req.Dead
+			keep, early = w.req.Dead, false
 		}
 		for _, at := range [...]time.Time{d.CreatedAt, d.EndedAt} {
 			if at.After(ended) {
@@ -192,24 +201,23 @@ func (w *sweep) judge(t *txn, it *pebble.Iterator, id store.MessageID, rows int)
 			}
 		}
 	}
-	if keep <= 0 || !t.s.age.outlived(ended, keep, t.now) {
+	if !early && (keep <= 0 || !t.s.age.outlived(ended, keep, t.now)) {
 		stays = true
 	}
 	return stays, rows, valid, it.Error()
 }
 
-// unlist deletes the listing keys of a message. One that can not be read any
-// more goes without.
-func (t *txn) unlist(id store.MessageID, message []byte) {
-	head, _, err := splitMessage(message)
+// unlist deletes the listing keys of a message and returns the size of its body.
+// One that can not be read any more goes without.
+func (t *txn) unlist(id store.MessageID, message []byte) (size int64) {
+	head, body, err := splitMessage(message)
 	if err != nil {
-		return
+		return int64(len(message))
 	}
-	m, err := decodeHead(id, head)
-	if err != nil {
-		return
+	if m, err := decodeHead(id, head); err == nil {
+		t.list(m, func(key []byte) { _ = t.batch.SingleDelete(key, nil) })
 	}
-	t.list(m, func(key []byte) { _ = t.batch.SingleDelete(key, nil) })
+	return int64(len(body))
 }
 
 // erase removes a stretch of messages with their deliveries and attempts.
@@ -218,64 +226,6 @@ func (t *txn) erase(first, last store.MessageID) error {
 		from := append([]byte{space}, first[:]...)
 		to := after(append([]byte{space}, last[:]...))
 		if err := t.batch.DeleteRange(from, to, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// reclaimLater asks for the space of removed messages. Where this has been asked
-// for already the two become one.
-func (s *Store) reclaimLater(f stretch) {
-	for {
-		select {
-		case s.reclaim <- f:
-			return
-		case old := <-s.reclaim:
-			if slices.Compare(old.first[:], f.first[:]) < 0 {
-				f.first = old.first
-			}
-			if slices.Compare(old.last[:], f.last[:]) > 0 {
-				f.last = old.last
-			}
-		}
-	}
-}
-
-// reclaimSpace gives the space of removed messages back to the disk: a range
-// that is deleted stays on it until it has been flushed and compacted.
-func (s *Store) reclaimSpace(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case f := <-s.reclaim:
-			if err := s.compact(ctx, f); err != nil && ctx.Err() == nil {
-				s.logger.Warn("giving disk space back", zap.Error(err))
-			}
-		}
-	}
-}
-
-func (s *Store) compact(ctx context.Context, f stretch) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("database: %v", r)
-		}
-	}()
-	flushed, err := s.db.AsyncFlush()
-	if err != nil {
-		return err
-	}
-	select {
-	case <-flushed:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for _, space := range [...]byte{spaceMessage, spaceDelivery, spaceAttempt} {
-		from := append([]byte{space}, f.first[:]...)
-		to := after(append([]byte{space}, f.last[:]...))
-		if err := s.db.Compact(ctx, from, to, false); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -52,11 +51,14 @@ type Store struct {
 	epoch   uint64                    // no lease of an earlier process has a larger one
 	age     age
 
-	space struct{ free, used atomic.Uint64 }
+	space   space
+	ballast *ballast
+	doubt   string
 
 	background sync.WaitGroup
+	life       context.Context // of what runs in the background
 	stop       context.CancelFunc
-	reclaim    chan stretch
+	reclaim    chan reclaim
 	closing    sync.Once
 	closeErr   error
 }

@@ -279,6 +279,10 @@ func (m *machine) purge(r *rapid.T) {
 		Dead:         times.Draw(r, "dead"),
 		DedupeWindow: window,
 	}
+	if rapid.IntRange(0, 3).Draw(r, "short of space") == 0 {
+		m.purgeExcess(r, req)
+		return
+	}
 	want, failed := m.model.Purge(m.ctx, req)
 	sameError(r, failed, nil)
 	req.Limit = rapid.IntRange(0, 3).Draw(r, "limit")
@@ -293,4 +297,13 @@ func (m *machine) purge(r *rapid.T) {
 		more = got.More
 	}
 	same(r, "purged", total, want.Messages)
+}
+
+// purgeExcess purges once, by size.
+func (m *machine) purgeExcess(r *rapid.T, req store.PurgeRequest) {
+	req.Excess = int64(rapid.IntRange(1, 200).Draw(r, "excess"))
+	want, failed := m.model.Purge(m.ctx, req)
+	got, err := m.tested.Purge(m.ctx, req)
+	sameError(r, err, failed)
+	same(r, "purged for space", got, want)
 }

@@ -3,6 +3,8 @@
 package storetest
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -16,6 +18,9 @@ var purgeChecks = []check{
 	{"counts_from_the_last_end", checkPurgeLastEnd},
 	{"removes_messages_without_deliveries", checkPurgeBare},
 	{"stops_at_the_limit", checkPurgeLimit},
+	{"removes_the_oldest_first", checkPurgeOldest},
+	{"removes_more_where_space_is_short", checkPurgeExcess},
+	{"removes_nothing_open_or_dead_for_space", checkPurgeExcessStays},
 	{"removes_all_that_hangs_on_a_message", checkPurgeWhole},
 }
 
@@ -35,7 +40,7 @@ func checkPurgeFinished(x *fixture) {
 	x.clock.advance(time.Hour - time.Millisecond)
 	same(x, "purged early", x.purge(store.PurgeRequest{Finished: time.Hour}).Messages, 0)
 	x.clock.advance(2 * time.Millisecond)
-	same(x, "purged", x.purge(store.PurgeRequest{Finished: time.Hour}), store.Purged{Messages: 2})
+	same(x, "purged", x.purge(store.PurgeRequest{Finished: time.Hour}).Messages, 2)
 	for _, d := range []store.Delivery{delivered, canceled} {
 		_, err := x.store.Message(x.Context(), d.ID.Message)
 		wants(x, "reading a purged message", err, store.ErrNotFound)
@@ -133,6 +138,57 @@ func checkPurgeLimit(x *fixture) {
 	same(x, "purged", total, 10)
 	same(x, "messages", x.messageIDs(store.MessageQuery{}), []store.MessageID{kept})
 	same(x, "books", x.books("a"), store.Books{Made: 11, Delivered: 10, Open: 1})
+}
+
+func checkPurgeOldest(x *fixture) {
+	var ids []store.MessageID
+	for range 6 {
+		ids = append(ids, x.ended("a", store.Delivered).ID.Message)
+	}
+	x.clock.advance(2 * time.Hour)
+	same(x, "purged", x.purge(store.PurgeRequest{Finished: time.Hour, Limit: 4}).Messages, 4)
+	same(x, "messages", x.messageIDs(store.MessageQuery{}), []store.MessageID{ids[5], ids[4]})
+}
+
+// sized accepts a message with a body of that many bytes and ends its delivery.
+func (x *fixture) sized(size int, state store.State) store.MessageID {
+	x.Helper()
+	a := x.acceptance()
+	a.Message.Request.Body = bytes.Repeat([]byte("x"), size)
+	a.Message.BodySum = sha256.Sum256(a.Message.Request.Body)
+	a.Deliveries = to(lease, "a")
+	d := x.only(x.accept(a).Deliveries)
+	x.finish(store.Finish{Lease: d.Lease(), State: state})
+	return a.Message.ID
+}
+
+func checkPurgeExcess(x *fixture) {
+	var ids []store.MessageID
+	for range 6 {
+		ids = append(ids, x.sized(1000, store.Delivered))
+	}
+	p := x.purge(store.PurgeRequest{Excess: 2001})
+	same(x, "purged", p, store.Purged{Messages: 3, Bytes: 3000})
+	same(x, "messages", x.messageIDs(store.MessageQuery{}), []store.MessageID{ids[5], ids[4], ids[3]})
+	p = x.purge(store.PurgeRequest{Finished: time.Hour, Excess: 3000, Limit: 2})
+	same(x, "purged", p, store.Purged{Messages: 2, Bytes: 2000, More: true})
+	bare := x.acceptance()
+	x.accept(bare)
+	size := int64(len(bare.Message.Request.Body))
+	same(x, "purged", x.purge(store.PurgeRequest{Excess: 1 << 40}), store.Purged{Messages: 2, Bytes: 1000 + size})
+	same(x, "messages", len(x.messageIDs(store.MessageQuery{})), 0)
+	same(x, "books", x.books("a"), store.Books{Made: 6, Delivered: 6})
+}
+
+func checkPurgeExcessStays(x *fixture) {
+	open := x.accept(x.acceptance("a")).Message
+	dead := x.sized(1000, store.Dead)
+	x.sized(1000, store.Canceled)
+	same(x, "purged", x.purge(store.PurgeRequest{Excess: 1 << 40}), store.Purged{Messages: 1, Bytes: 1000})
+	same(x, "messages", x.messageIDs(store.MessageQuery{}), []store.MessageID{dead, open})
+	x.clock.advance(2 * time.Hour)
+	same(x, "purged", x.purge(store.PurgeRequest{Dead: time.Hour, Excess: 1}), store.Purged{Messages: 1, Bytes: 1000})
+	same(x, "messages", x.messageIDs(store.MessageQuery{}), []store.MessageID{open})
 }
 
 func checkPurgeWhole(x *fixture) {
