@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,10 @@ type server struct {
 	admin string
 	store string
 	log   string
+
+	// wrapper is a command that is to run the binary, with its arguments; nil for
+	// none. It has to become the process, or its parent be somebody else.
+	wrapper []string
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -78,7 +83,8 @@ func (s *server) plainfile(sites string, options ...string) string {
 
 // command returns a command of the binary in the server's environment.
 func (s *server) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(caddyBinary(s.t), args...)
+	line := append(append(slices.Clone(s.wrapper), caddyBinary(s.t)), args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
 	return cmd
