@@ -32,7 +32,7 @@ func TestT5_FullDiskAndBack(t *testing.T) {
 	plain := newProvider(t, "http://"+other+"/")
 	p.sendMany(20, 1)
 
-	for cycle := range max(1, *cycles/50) {
+	for cycle := range max(1, *cycles/100) {
 		stop := p.load(8, time.Millisecond)
 		u.turn(func(context.Context, receipt) int { return http.StatusInternalServerError })
 		before := p.acked()

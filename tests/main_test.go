@@ -19,8 +19,10 @@ import (
 //	go test ./tests/ -timeout 3h -args -cycles 1000      before a release
 //
 // It is the number of kills in TestP1_KillUnderLoad and of reloads in TestP12_ReloadUnderLoad; a fifth of it is the
-// number of ends in TestP12_Sigterm; 2,000 times as many messages make the backlogs of TestBacklogAfterRestart and
-// TestT13_AHungDestinationWithABacklogDelaysNobodyElse, up to 1,000,000. RELAY_TEST_CYCLES in the environment is its default, for runs over several packages.
+// number of ends in TestP12_Sigterm and of faults in TestT4_SystemCallsThatFail, a hundredth that of times that
+// TestT5_FullDiskAndBack fills the disk; 2,000 times as many messages make the backlogs of TestBacklogAfterRestart and
+// TestT13_AHungDestinationWithABacklogDelaysNobodyElse, up to 1,000,000. RELAY_TEST_CYCLES in the environment is its
+// default, for runs over several packages.
 var cycles = flag.Int("cycles", cyclesFromEnvironment(), "length of the campaigns: kills, reloads, thousandths of a backlog")
 
 func cyclesFromEnvironment() int {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +14,11 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// syncing is the one operation that is never tried again.
-const syncing = "syncing"
+// The operations that are never tried again.
+const (
+	syncing    = "syncing"
+	syncingDir = "syncing the directory"
+)
 
 // fullPause is how long a write waits on a full disk before it is tried again.
 const fullPause = 250 * time.Millisecond
@@ -24,18 +26,21 @@ const fullPause = 250 * time.Millisecond
 // fence stands between Pebble and the file system.
 //
 // Pebble answers an error of its write-ahead log or its manifest with the end of
-// the process, in one place by a panic that nobody can recover from. So once the
-// store is open the fence does not let it see one: the store fails, which
-// releases all callers, and the goroutine that met the error stays here for
-// ever. A full disk is no such error: the write is tried again until there is
-// space. An error of fsync always is one: what it lost is not known.
+// the process, and some others, as one of a file of values, by a panic that nobody
+// can recover from. So once Pebble is open the fence does not let it see one: the
+// store fails, which releases all callers, and the goroutine that met the error
+// stays here for ever. A full disk is no such error: the write is tried again
+// until there is space. An error of fsync always is one: what it lost is not
+// known. While it is being opened Pebble returns errors to its caller, but panics
+// already where the directory can not be synced.
 //
 // When a failed store is closed and Pebble does not end in time, the fence is
 // cut: nothing that is left of it reaches the disk, so that the directory can be
 // opened again.
 type fence struct {
 	vfs.FS
-	armed   atomic.Bool // the store is open
+	armed   atomic.Bool // Pebble is open
+	open    atomic.Bool // the store is, so that what comes may wait for space
 	closing atomic.Bool // nobody waits for space any more
 	severed atomic.Bool
 	busy    atomic.Int64 // calls that are changing the disk now
@@ -55,12 +60,6 @@ func newFence(fs vfs.FS, fail func(error), spare func() bool) *fence {
 // Unwrap returns the file system behind the fence.
 func (f *fence) Unwrap() vfs.FS { return f.FS }
 
-// isTable reports whether a file is one that Pebble can write anew from what it
-// has elsewhere.
-func isTable(name string) bool {
-	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
-}
-
 // change carries out an operation that changes the disk.
 func (f *fence) change(doing, name string, op func() error) error {
 	waits := false
@@ -79,14 +78,14 @@ func (f *fence) change(doing, name string, op func() error) error {
 		if err == nil {
 			return nil
 		}
-		full := isFull(err) && doing != syncing
+		full := isFull(err) && doing != syncing && doing != syncingDir
 		if full && f.spare() {
 			continue
 		}
-		if !f.armed.Load() || errors.Is(err, os.ErrNotExist) {
+		if !f.armed.Load() && doing != syncingDir || errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if full && !f.closing.Load() {
+		if full && f.open.Load() && !f.closing.Load() {
 			if !waits {
 				waits = true
 				f.waiting.Add(1)
@@ -95,11 +94,7 @@ func (f *fence) change(doing, name string, op func() error) error {
 			continue
 		}
 		f.fail(fmt.Errorf("%s %s: %w", doing, name, err))
-		if !isTable(name) {
-			park()
-		}
-		time.Sleep(fullPause) // Pebble tries again at once, and for ever.
-		return err
+		park()
 	}
 }
 
@@ -108,31 +103,39 @@ func park() { select {} }
 
 // Create creates a file.
 func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open("creating", name, func() (vfs.File, error) {
+	return f.make("creating", name, func() (vfs.File, error) {
 		return f.made(name)(f.FS.Create(name, category))
 	})
 }
 
 // OpenReadWrite opens a file for writing.
 func (f *fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return f.open("opening", name, func() (vfs.File, error) {
+	return f.make("opening", name, func() (vfs.File, error) {
 		return f.made(name)(f.FS.OpenReadWrite(name, category, opts...))
 	})
 }
 
 // ReuseForWrite renames a file and opens it for writing.
 func (f *fence) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open("reusing", to, func() (vfs.File, error) {
+	return f.make("reusing", to, func() (vfs.File, error) {
 		return f.made(to)(f.FS.ReuseForWrite(from, to, category))
 	})
 }
 
 // OpenDir opens a directory, to sync it.
 func (f *fence) OpenDir(name string) (vfs.File, error) {
-	return f.open("opening", name, func() (vfs.File, error) { return f.FS.OpenDir(name) })
+	dir := &fencedDir{fence: f, name: name}
+	err := f.change("opening", name, func() (err error) {
+		dir.File, err = f.FS.OpenDir(name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return dir, nil
 }
 
-func (f *fence) open(doing, name string, op func() (vfs.File, error)) (vfs.File, error) {
+func (f *fence) make(doing, name string, op func() (vfs.File, error)) (vfs.File, error) {
 	var file vfs.File
 	err := f.change(doing, name, func() (err error) {
 		file, err = op()
@@ -207,6 +210,16 @@ func (f *fence) sever(wait time.Duration) bool {
 	}
 	return f.unlock() == nil
 }
+
+// fencedDir is a directory that was opened to be synced.
+type fencedDir struct {
+	vfs.File
+	fence *fence
+	name  string
+}
+
+// Sync makes the directory durable.
+func (d *fencedDir) Sync() error { return d.fence.change(syncingDir, d.name, d.File.Sync) }
 
 // fencedFile is a file that was opened for writing.
 type fencedFile struct {

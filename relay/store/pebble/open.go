@@ -109,13 +109,29 @@ func Open(dir string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.load(); err != nil {
-		_ = s.db.Close()
-		_ = s.fence.unlock()
+		s.discard()
 		return nil, err
 	}
-	s.fence.armed.Store(true)
+	s.fence.open.Store(true)
 	s.startBackground()
 	return s, nil
+}
+
+// discard closes what could not be opened as a whole, or leaves it behind where
+// the disk has failed.
+func (s *Store) discard() {
+	s.fence.closing.Store(true)
+	closed := make(chan struct{})
+	go func() {
+		_ = closeDB(s.db)
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		_ = s.fence.unlock()
+	case <-s.failure.ch:
+		s.fence.sever(failedWait)
+	}
 }
 
 // measureVolume finds out what the directory is on.
@@ -155,6 +171,7 @@ func (s *Store) openDB(lock *pebble.Lock) error {
 	select {
 	case o := <-done:
 		s.db = o.db
+		s.fence.armed.Store(o.err == nil)
 		return s.explainOpen(o.err)
 	case <-s.failure.ch:
 		return s.explainOpen(s.failure.err())
