@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,8 +32,7 @@ const fullPause = 250 * time.Millisecond
 // store fails, which releases all callers, and the goroutine that met the error
 // stays here for ever. A full disk is no such error: the write is tried again
 // until there is space. An error of fsync always is one: what it lost is not
-// known. While it is being opened Pebble returns errors to its caller, but panics
-// already where the directory can not be synced.
+// known. While it is being opened Pebble returns most errors to its caller.
 //
 // When a failed store is closed and Pebble does not end in time, the fence is
 // cut: nothing that is left of it reaches the disk, so that the directory can be
@@ -60,6 +60,12 @@ func newFence(fs vfs.FS, fail func(error), spare func() bool) *fence {
 // Unwrap returns the file system behind the fence.
 func (f *fence) Unwrap() vfs.FS { return f.FS }
 
+// panics reports whether Pebble panics over an error even while it is being
+// opened, when it already writes tables in the background.
+func panics(doing, name string) bool {
+	return doing == syncingDir || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
+
 // change carries out an operation that changes the disk.
 func (f *fence) change(doing, name string, op func() error) error {
 	waits := false
@@ -82,7 +88,7 @@ func (f *fence) change(doing, name string, op func() error) error {
 		if full && f.spare() {
 			continue
 		}
-		if !f.armed.Load() && doing != syncingDir || errors.Is(err, os.ErrNotExist) {
+		if !f.armed.Load() && !panics(doing, name) || errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		if full && f.open.Load() && !f.closing.Load() {
