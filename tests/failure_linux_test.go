@@ -92,3 +92,37 @@ func TestP13_StoreThatFails(t *testing.T) {
 	s.stop()
 	closeBooks(t, s, p, u, failed)
 }
+
+// TestP13_StoreThatFailsEndsTheProcess is the same with on_storage_failure exit: the process says why and ends, and
+// after a start everything that was accepted is there.
+func TestP13_StoreThatFailsEndsTheProcess(t *testing.T) {
+	u := newUpstream(t)
+	addr := freeAddress(t)
+	s := newServer(t)
+	config := s.caddyfile(stripeSite(addr, u, "retry fixed 500ms"), "relay:on_storage_failure exit")
+	s.run(config, addr)
+	p := newProvider(t, "http://"+addr+"/stripe")
+	p.sendMany(20, 1)
+	failed := crash{from: time.Now()}
+	s.limitFiles(1)
+	for i := 0; i < 300 && s.running(); i++ {
+		ev := largeEvent(fmt.Sprintf("evt_large_%d", i), 512<<10)
+		p.intend(ev)
+		resp, err := p.post(t.Context(), ev.body, http.Header{"Stripe-Signature": {stripeSignature(secretA, ev.body, time.Now())}})
+		if err == nil && resp.StatusCode == http.StatusOK {
+			p.acknowledge(ev)
+		}
+	}
+	if code := s.awaitExit(10 * time.Second); code != 3 {
+		t.Errorf("exit code %d", code)
+	}
+	if !s.logged("ending the process, as on_storage_failure says", "too many open files") {
+		t.Error("the log does not say why")
+	}
+	failed.to = time.Now()
+	s.run(config, addr)
+	p.sendMany(5, 1)
+	u.awaitAll(p, 30*time.Second)
+	s.stop()
+	closeBooks(t, s, p, u, failed)
+}

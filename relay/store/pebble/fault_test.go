@@ -29,6 +29,7 @@ var faultKinds = map[string][]errorfs.OpKind{
 // TestT4_OperationsThatFail has the n-th operation of a kind fail, while the store is opened or later. Nothing that was
 // accepted is lost, nothing hangs, and the process, which is this one, does not end.
 func TestT4_OperationsThatFail(t *testing.T) {
+	t.Parallel()
 	for kind, ops := range faultKinds {
 		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
 			t.Run(fmt.Sprint(kind, "/", int(errno)), func(t *testing.T) {

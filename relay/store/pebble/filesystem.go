@@ -7,7 +7,7 @@ import "fmt"
 // doubtful says why a store on a file system of that kind may lose what was
 // committed, or returns an empty string.
 func doubtful(kind string) string {
-	why := ""
+	var why string
 	switch kind {
 	case "overlay", "aufs":
 		why = "which is gone with its container"
