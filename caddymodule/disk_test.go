@@ -16,14 +16,14 @@ import (
 
 func TestDiskOptionsThatMakeNoSense(t *testing.T) {
 	for want, app := range map[string]*App{
-		"max_disk must be at least 128MiB":              &App{MaxDisk: 1 << 20},
-		"max_disk must be at least":                     &App{MaxDisk: -1},
-		"min_free must not be negative":                 &App{MinFree: -1},
-		"at most 90":                                    &App{MinFreePercent: 91},
-		"over 0":                                        &App{MinFreePercent: -1},
-		"exclude each other":                            &App{MinFree: 1, MinFreePercent: 1},
-		"'panic' is neither degrade nor exit":           &App{OnStorageFailure: "panic"},
-		"on_storage_failure: 'Exit' is neither degrade": &App{OnStorageFailure: "Exit"},
+		"max_disk must be at least 256MiB":              {MaxDisk: 1 << 20},
+		"max_disk must be at least":                     {MaxDisk: -1},
+		"min_free must not be negative":                 {MinFree: -1},
+		"at most 90":                                    {MinFreePercent: 91},
+		"over 0":                                        {MinFreePercent: -1},
+		"exclude each other":                            {MinFree: 1, MinFreePercent: 1},
+		"'panic' is neither degrade nor exit":           {OnStorageFailure: "panic"},
+		"on_storage_failure: 'Exit' is neither degrade": {OnStorageFailure: "Exit"},
 	} {
 		if err := app.checkDisk(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", app.OnStorageFailure, err, want)

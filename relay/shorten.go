@@ -44,11 +44,14 @@ func (j *janitor) shorten() {
 		begun := clock.Now()
 		n := j.shortenOnce()
 		took = clock.Now().Sub(begun)
+		if removed == 0 && n > 0 {
+			j.session.engine.log.Warn("removing finished messages before their time, the oldest first, as disk space is short")
+		}
 		removed += n
 		more = n > 0 && j.session.pause(shortenPause)
 	}
 	if removed > 0 {
-		j.session.engine.log.Warn("removed finished messages before their time, as disk space is short", zap.Int("messages", removed))
+		j.session.engine.log.Info("removed finished messages before their time", zap.Int("messages", removed))
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

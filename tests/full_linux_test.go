@@ -32,13 +32,14 @@ func TestT5_FullDiskAndBack(t *testing.T) {
 	plain := newProvider(t, "http://"+other+"/")
 	p.sendMany(20, 1)
 
+	const workers = 8
 	for cycle := range max(1, *cycles/100) {
-		stop := p.load(8, time.Millisecond)
+		stop := p.load(workers, time.Millisecond)
 		u.turn(func(context.Context, receipt) int { return http.StatusInternalServerError })
 		before := p.acked()
 		eventually(t, 30*time.Second, "a backlog grows", func() bool { return p.acked() > before+1000 })
 
-		v.leave(22 << 20)
+		v.leave(16 << 20) // what the store gives back meanwhile does not come up to the mark
 		marked := time.Now()
 		refused := firstStatus(t, p, http.StatusServiceUnavailable, 5*time.Second)
 		if took := refused.Sub(marked); took > time.Second {
@@ -58,7 +59,7 @@ func TestT5_FullDiskAndBack(t *testing.T) {
 		u.turn(well)
 		u.awaitAll(p, 30*time.Second)
 		plain.sendMany(1, 1)
-		if n := p.acked() - atMark; n > 0 {
+		if n := p.acked() - atMark; n > workers { // but for what was under way
 			t.Errorf("cycle %d: %d webhooks were accepted below the mark", cycle, n)
 		}
 		v.giveBack()
