@@ -40,6 +40,10 @@ func (e *Engine) Pass(ctx context.Context, m *store.Message, identity [][]byte, 
 	if err != nil {
 		return nil, Receipt{}, err
 	}
+	// Its key could not be kept, and nothing has happened yet.
+	if err := s.space.admit(0); err != nil {
+		return nil, Receipt{}, err
+	}
 	m.ID = store.MessageID(key)
 	for {
 		f, leads := s.flights.join(key)

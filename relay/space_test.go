@@ -100,6 +100,11 @@ func TestP10_NothingIsAcceptedBelowMinFreeWhileDeliveriesGoOn(t *testing.T) {
 		if _, err := r.Accept(t.Context(), r.inbound("full")); !errors.Is(err, ErrDiskFull) {
 			t.Errorf("Accept: %v", err)
 		}
+		in := r.inbound("full")
+		in.Reservation.Release()
+		if _, _, err := r.Pass(t.Context(), in.Message, in.Identity, in.Window); !errors.Is(err, ErrDiskFull) {
+			t.Errorf("Pass: %v", err)
+		}
 		if h := r.Health(); !errors.Is(h.Err, ErrDiskFull) || h.Disk != DiskFull {
 			t.Errorf("Health: %+v", h)
 		}
