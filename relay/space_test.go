@@ -237,3 +237,16 @@ func TestP13_AGenerationIsToldOnceOfEachFailure(t *testing.T) {
 		r.close()
 	})
 }
+
+func TestP10_NothingIsAcceptedWhileTheStoreLivesOnItsReserve(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.store.health.set(func(h *store.Health) { h.VolumeBytes, h.FreeBytes, h.Full = 1<<40, 1<<39, true })
+		r.limit(DiskLimits{})
+		if _, err := r.Accept(t.Context(), r.inbound("full")); !errors.Is(err, ErrDiskFull) {
+			t.Errorf("Accept: %v", err)
+		}
+		r.store.health.set(nil)
+		settle(spaceEvery)
+		r.accept("after")
+	})
+}
