@@ -71,7 +71,7 @@ func TestDiskStateComesAndGoesByItsMarks(t *testing.T) {
 // volume gives a rig's store a disk.
 type volume struct{ free, used atomic.Int64 }
 
-func (r *rig) on(v *volume) {
+func (r *rig) mount(v *volume) {
 	v.free.Store(10_000 * mebibyte)
 	r.store.health.set(func(h *store.Health) {
 		h.VolumeBytes = 100_000 * mebibyte
@@ -89,7 +89,7 @@ func (r *rig) limit(l DiskLimits) {
 func TestP10_NothingIsAcceptedBelowMinFreeWhileDeliveriesGoOn(t *testing.T) {
 	bubble(t, refuses, func(t *testing.T, r *rig) {
 		var v volume
-		r.on(&v)
+		r.mount(&v)
 		r.generation.Retention = 0 // so that it can be looked at
 		r.limit(DiskLimits{MinFree: 1000 * mebibyte})
 		before := r.accept("before")
@@ -126,7 +126,7 @@ func TestP10_NothingIsAcceptedBelowMinFreeWhileDeliveriesGoOn(t *testing.T) {
 func TestP10_ABurstStopsAtTheMarkBeforeTheDiskIsLookedAtAgain(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		var v volume
-		r.on(&v)
+		r.mount(&v)
 		v.free.Store(1010 * mebibyte)
 		r.limit(DiskLimits{MinFree: 1000 * mebibyte})
 		taken := 0
@@ -150,7 +150,7 @@ func TestHistoryIsShortenedOldestFirstWhereSpaceIsShort(t *testing.T) {
 		t.Run(fmt.Sprintf("for ever %t", forEver), func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, r *rig) {
 				var v volume
-				r.on(&v)
+				r.mount(&v)
 				r.generation.Retention = time.Hour
 				if forEver {
 					r.generation.Retention = 0
@@ -183,7 +183,7 @@ func TestHistoryIsShortenedOldestFirstWhereSpaceIsShort(t *testing.T) {
 func TestHeadsOfAnswersAreNotKeptWhereSpaceIsShort(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		var v volume
-		r.on(&v)
+		r.mount(&v)
 		r.upstream.set(func(ctx context.Context, a Attempt) Result {
 			result := refuses(ctx, a)
 			result.Head = []byte("sorry")
