@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"slices"
+	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// trouble is what is wrong with the store for a while.
+type trouble struct {
+	until time.Time
+	// one in failing calls fails, of those one in fatal for good; 0 for none. Calls
+	// take up to delay.
+	failing int
+	killing int
+	delay   time.Duration
+}
+
+func (t *trouble) lasts(s *simulation) bool { return s.passed.Before(t.until) }
+
+// strikes reports whether a call to the store fails.
+func (t *trouble) strikes(s *simulation) bool {
+	return t.lasts(s) && t.failing > 0 && s.chance(t.failing)
+}
+
+// fatal reports whether the store has failed with a call.
+func (t *trouble) fatal(s *simulation) bool {
+	return t.lasts(s) && t.killing > 0 && s.chance(t.killing)
+}
+
+// latency is what one way to the store takes, or back.
+func (s *simulation) latency() time.Duration {
+	if s.trouble.lasts(s) && s.trouble.delay > 0 {
+		s.sometimes("slow store")
+		return s.upTo(s.trouble.delay)
+	}
+	return s.upTo(10 * time.Millisecond)
+}
+
+// failsAt reports whether a call to the store fails, perhaps for good.
+func (p *process) failsAt(what string) bool {
+	s := p.s
+	if !s.trouble.strikes(s) {
+		return false
+	}
+	s.sometimes(what)
+	if s.trouble.fatal(s) {
+		p.fail()
+	}
+	return true
+}
+
+// fail ends the process's use of a store that has failed. It is opened again.
+func (p *process) fail() {
+	p.s.sometimes("store failed")
+	p.quit("failed store", false, 10*time.Second)
+}
+
+// crash ends the process with all that it had in memory.
+func (s *simulation) crash() {
+	p := s.process
+	if p == nil {
+		return
+	}
+	s.sometimes("crash")
+	if len(p.tries) > 0 {
+		s.sometimes("crash with attempts under way")
+	}
+	if p.recording {
+		s.sometimes("crash with outcomes unrecorded")
+	}
+	if slices.ContainsFunc(p.scheduler.order, func(q *queue) bool { return q.waiting() > 0 }) {
+		s.sometimes("crash with deliveries ready")
+	}
+	p.quit("crash", s.chance(3), 30*time.Second)
+	if s.chance(3) {
+		s.stepClocks()
+	}
+}
+
+// quit ends the process, and starts the next one a little later.
+func (p *process) quit(why string, lingers bool, longest time.Duration) {
+	s := p.s
+	if p.over {
+		return
+	}
+	s.note("process %d ends: %s\n", p.number, why)
+	p.over, p.lingers = true, lingers
+	s.process = nil
+	s.refuse(p.entries)
+	p.entries = nil
+	if lingers {
+		for _, r := range p.pending {
+			s.after(s.upTo(time.Minute), func() { s.finishNow(r.finish) })
+		}
+	}
+	s.after(s.upTo(longest), func() {
+		if s.process == nil {
+			s.boot()
+		}
+	})
+}
+
+// stepClocks sets the wall clock of the machine while no process runs. A store
+// that is opened never goes back behind what it has written.
+func (s *simulation) stepClocks() {
+	s.sometimes("wall clock stepped")
+	s.wall += s.upTo(4*24*time.Hour) - 2*24*time.Hour
+	s.ahead += s.upTo(time.Hour)
+	s.note("wall clock off by %v\n", s.wall)
+}
+
+// suspend stops the machine: everything that was to happen meanwhile happens
+// when it goes on.
+func (s *simulation) suspend() {
+	s.sometimes("suspended")
+	s.passed = s.passed.Add(s.upTo(3 * time.Hour))
+	s.note("suspended\n")
+	s.ledger.disturbed = s.passed
+}
+
+// stop ends the process as an operator does.
+func (s *simulation) stop() {
+	p := s.process
+	if p == nil || p.draining {
+		return
+	}
+	s.note("process %d is stopped\n", p.number)
+	p.draining = true
+	p.post(event{kind: drainBegan})
+	s.after(s.upTo(8*time.Second), p.cut)
+	p.settle()
+}
+
+// cut cuts off the attempts that still run at the end of the grace period.
+func (p *process) cut() {
+	if p.over || len(p.tries) == 0 {
+		return
+	}
+	p.s.sometimes("stopped with attempts cut off")
+	p.cutOff = true
+	for _, t := range slices.Clone(p.tries) {
+		t.result = Result{Outcome: store.Unreachable}
+		p.end(t)
+	}
+}
+
+// settle ends a process that is being stopped once nothing is under way.
+func (p *process) settle() {
+	s := p.s
+	if !p.draining || p.over || p.scheduler.running > 0 || p.fetching > 0 || p.committing || p.recording {
+		return
+	}
+	s.sometimes("stopped")
+	s.ledger.stopped(p)
+	p.quit("stop", false, 30*time.Second)
+}
+
+// reload puts a configuration in force, while there are faults one in which some
+// of the destinations may be missing.
+func (s *simulation) reload() {
+	p := s.process
+	if p == nil || p.draining {
+		return
+	}
+	s.sometimes("reload")
+	var targets []*target
+	for _, u := range s.receivers {
+		if q := p.scheduler.queues[u.name]; q != nil && q.breaker.open {
+			s.sometimes("reload while a breaker is open")
+		}
+		was := u.inForce
+		u.inForce, u.changed = nil, s.passed
+		if !s.faults || !s.chance(5) {
+			u.inForce = u.target(s)
+			targets = append(targets, u.inForce)
+		}
+		if was != nil && u.inForce == nil {
+			s.sometimes("destination vanished")
+		} else if was == nil && u.inForce != nil && p.scheduler.queues[u.name] != nil {
+			s.sometimes("destination came back")
+		}
+		s.ledger.reloaded(u)
+	}
+	p.budget.SetLimit(s.memory)
+	p.post(event{kind: configured, targets: targets, memory: s.memory})
+}
+
+// operate does what an operator does to some delivery.
+func (s *simulation) operate() {
+	if s.process == nil || len(s.ledger.order) == 0 {
+		return
+	}
+	f := s.ledger.order[s.random.IntN(len(s.ledger.order))]
+	leased := f.epoch > 0
+	switch s.random.IntN(4) {
+	case 0:
+		if d, err := s.disk.Redrive(s.t.Context(), f.id); err == nil {
+			s.operated("redriven", d, false)
+			s.ledger.reopened(&d)
+		}
+	case 1:
+		if d, err := s.disk.Replay(s.t.Context(), f.id.Message, f.destination); err == nil {
+			s.operated("replayed", d, false)
+			s.ledger.made(&d)
+		}
+	case 2:
+		if d, err := s.disk.Cancel(s.t.Context(), f.id); err == nil {
+			s.operated("canceled", d, leased)
+			f.epoch, f.ended = 0, true
+		}
+	case 3:
+		if err := s.disk.Delete(s.t.Context(), f.id.Message); err == nil {
+			s.operated("deleted", store.Delivery{}, leased)
+			s.ledger.deleted(f.id.Message)
+		}
+	}
+}
+
+// operated tells the scheduler of a delivery that may be due now.
+func (s *simulation) operated(what string, d store.Delivery, leased bool) {
+	s.note("%s %s\n", what, d.ID)
+	s.sometimes(what)
+	if leased {
+		s.sometimes(what + " while leased")
+	}
+	if d.State == store.Pending {
+		s.process.post(event{kind: becameStored, destination: d.Destination})
+	}
+}
