@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,16 +221,20 @@ var sometimesSeen = []string{
 
 func TestT7_SimulatedEngineKeepsItsPromises(t *testing.T) {
 	if *simulatedSeed >= 0 {
-		simulateSeed(t, uint64(*simulatedSeed), testing.Verbose())
+		simulateSeed(t, uint64(*simulatedSeed), testing.Verbose(), new(atomic.Bool))
 		return
 	}
 	var mu sync.Mutex
+	var failed atomic.Bool
 	seen, steps := make(map[string]int), 0
 	t.Run("seeds", func(t *testing.T) {
 		for seed := range *simulatedSeeds {
 			t.Run(strconv.Itoa(seed), func(t *testing.T) {
 				t.Parallel()
-				s := simulateSeed(t, uint64(seed), false)
+				if failed.Load() {
+					return // one that fails is enough to look at
+				}
+				s := simulateSeed(t, uint64(seed), false, &failed)
 				mu.Lock()
 				defer mu.Unlock()
 				steps += s.steps
@@ -257,13 +262,14 @@ func TestT7_SimulatedEngineKeepsItsPromises(t *testing.T) {
 }
 
 // simulateSeed runs one seed, and tells how to repeat it should it fail.
-func simulateSeed(t *testing.T, seed uint64, tell bool) *simulation {
+func simulateSeed(t *testing.T, seed uint64, tell bool, failed *atomic.Bool) *simulation {
 	s := newSimulation(t, seed, tell)
 	defer func() {
 		if p := recover(); p != nil {
 			t.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 		if t.Failed() {
+			failed.Store(true)
 			t.Logf("to see it again: go test ./relay -run T7 -v -args -sim.seed %d", seed)
 		}
 	}()

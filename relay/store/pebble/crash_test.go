@@ -81,6 +81,7 @@ func powerCut(t *testing.T, seed uint64) {
 	}
 	s := open(t, "store", opts)
 	l.check(t, s)
+	l.repeat(t, s)
 	if err := s.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
@@ -146,7 +147,7 @@ func (w *worker) step() {
 func (w *worker) accept() {
 	batch := make([]store.Acceptance, 1+w.r.IntN(4))
 	for i := range batch {
-		batch[i] = message(w.r.IntN(1000))
+		batch[i] = message(w.r.IntN(crashEvents))
 		batch[i].Message.Source = fmt.Sprint("source ", w.r.IntN(3))
 		if w.r.IntN(3) == 0 { // so that there are flushes, and bodies outside of the tables
 			noise(&batch[i], w.r.IntN(8<<10))
@@ -276,6 +277,27 @@ func (l *ledger) check(t *testing.T, s store.Store) {
 		}
 	}
 	checkDue(t, s, left)
+}
+
+// crashEvents is how many different events there are.
+const crashEvents = 1000
+
+// repeat sends every event once more, as senders do that got no answer. None may
+// be taken for a duplicate of a message that a cut has left nothing of.
+func (l *ledger) repeat(t *testing.T, s store.Store) {
+	batch := make([]store.Acceptance, crashEvents)
+	for n := range batch {
+		batch[n] = message(n)
+	}
+	answers, err := accept(s, batch...)
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	for n, a := range answers {
+		if a.Verdict == store.DuplicatePurged && !l.purging && !l.deleted[a.Message] {
+			t.Errorf("event %d is a duplicate of %s, which is not there", n, a.Message)
+		}
+	}
 }
 
 // unclaimed is a destination that nobody claims for: what goes there stays open.
