@@ -42,6 +42,10 @@ type breaker struct {
 	open    bool
 	probing bool
 	probeAt time.Time
+
+	// outage counts the attempts that have found the destination up. A probe that was
+	// begun before the last of them is an attempt like any other.
+	outage uint64
 }
 
 // allow returns how many of free slots may be used now.
@@ -71,7 +75,7 @@ func (b *breaker) ended(now time.Time, probe bool, found condition) {
 	}
 	switch found {
 	case up, busy:
-		*b = breaker{}
+		*b = breaker{outage: b.outage + 1}
 	case down:
 		if b.failures == 0 {
 			b.since = now

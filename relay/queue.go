@@ -202,7 +202,7 @@ func (q *queue) found(now time.Time, ev event, actions []action) []action {
 		return actions
 	}
 	wasOpen := q.breaker.open
-	q.breaker.ended(now, ev.slot.probe, ev.found)
+	q.breaker.ended(now, ev.slot.probe && ev.slot.outage == q.breaker.outage, ev.found)
 	switch {
 	case wasOpen && !q.breaker.open:
 		q.pace.back()

@@ -158,6 +158,34 @@ func TestP8_AProbeThatHangsDoesNotHoldUpANewConfiguration(t *testing.T) {
 	})
 }
 
+// An attempt that ran already when the breaker opened may close it while the
+// probe still hangs.
+func TestAProbeOfAnEarlierOutageNeitherOpensTheBreakerNorFreesTheNextProbe(t *testing.T) {
+	b := newBench(destination("d", 40))
+	b.fill("d", 40)
+	ends := func(sl slot, found condition) {
+		b.do(event{kind: attemptEnded, destination: "d", slot: sl, found: found})
+	}
+	open := func() slot {
+		for range breakerThreshold {
+			ends(slot{}, down)
+		}
+		b.now = b.now.Add(probeEvery)
+		b.do(event{kind: handedOver, destination: "d", job: numbered(99)})
+		return slot{probe: true, round: b.queues["d"].breaker.round}
+	}
+	first := open()
+	ends(slot{}, up)
+	if ends(first, down); b.queues["d"].breaker.open {
+		t.Error("a probe of an earlier outage has opened the breaker")
+	}
+	ends(slot{}, up)
+	open()
+	if ends(first, down); !b.queues["d"].breaker.probing {
+		t.Error("a probe of an earlier outage counts as the end of the one under way")
+	}
+}
+
 func TestTheBreakerOpensForManyFailuresAtOnceAndForFewOverSomeTime(t *testing.T) {
 	begin := time.Unix(1_700_000_000, 0)
 	for name, tt := range map[string]struct {

@@ -10,7 +10,7 @@ import (
 
 const (
 	// auditEvery is how often it is looked at what has not happened.
-	auditEvery = 20 * time.Minute
+	auditEvery = 2 * time.Hour
 
 	// auditAfter is how long things must have been undisturbed for that.
 	auditAfter = 2 * time.Minute
@@ -78,9 +78,21 @@ func (l *ledger) stopped(p *process) {
 	}
 }
 
-// audit looks at what should have happened by now.
+// audit looks at what should have happened by now, and will again.
 func (s *simulation) audit() {
 	s.after(auditEvery/2+s.upTo(auditEvery), s.audit)
+	s.look()
+}
+
+// lookSoon has it be looked at within a few minutes.
+func (s *simulation) lookSoon() {
+	for range 4 {
+		s.after(s.upTo(3*auditAfter), s.look)
+	}
+}
+
+// look looks at what should have happened by now.
+func (s *simulation) look() {
 	books, err := s.disk.Books(s.t.Context())
 	if err != nil {
 		s.t.Fatal(err)
@@ -131,10 +143,18 @@ func (s *simulation) auditDestination(p *process, u *receiver, t *tally, calm ti
 			case state == store.Leased:
 				continue
 			case state == store.Waiting && d.DueAt.After(now):
+				if !t.returned.IsZero() && s.passed.Sub(t.returned) > auditAfter {
+					s.sometimes("looked at what waits after a return")
+				}
 				if !t.returned.IsZero() && s.passed.Sub(t.returned) > auditAfter && f.failed.Before(t.returned) {
 					s.violated("%s was back %v ago, and %s waits for another %v", u.name, s.passed.Sub(t.returned), d.ID, d.DueAt.Sub(now))
 				}
 				continue
+			}
+			if late > lateAfter {
+				s.sometimes("due while all slots are taken")
+			} else {
+				s.sometimes("due and not late")
 			}
 			if late > starvedAfter || late > lateAfter && !s.busy(p, u, t) {
 				s.violated("%s is %s and due since %v, %s has %+v", d.ID, state, late, u.name, *t)

@@ -56,8 +56,10 @@ const (
 
 // tally is what a process has for a destination.
 type tally struct {
-	ready, reserved, running, retrying, probes int
-	loading                                    int64
+	ready, reserved, running, retrying int
+	loading                            int64
+	// probe is the one under way since the breaker opened.
+	probe *job
 	// downs counts the attempts in a row that have found the destination down.
 	downs int
 	// probeAt is when it may be probed again, asked until when it wants to be left
@@ -241,9 +243,10 @@ func (l *ledger) started(p *process, a action) {
 func (l *ledger) probed(a action, t *tally) {
 	s := l.s
 	if a.job.slot.probe {
-		if t.probes++; t.probes > 1 || s.passed.Before(t.probeAt) {
-			s.violated("%s: probed %d times at once, %v too early", a.target.ID, t.probes, t.probeAt.Sub(s.passed))
+		if t.probe != nil || s.passed.Before(t.probeAt) {
+			s.violated("%s: probed beside another probe %v, or %v too early", a.target.ID, t.probe != nil, t.probeAt.Sub(s.passed))
 		}
+		t.probe = a.job
 	} else if t.downs >= breakerThreshold {
 		s.violated("%s: tried without need after %d attempts found it down", a.target.ID, t.downs)
 	}
@@ -257,9 +260,6 @@ func (l *ledger) ended(p *process, a action) {
 	t.loading -= a.job.slot.loaded
 	if a.job.delivery.Tries > 0 {
 		t.retrying--
-	}
-	if a.job.slot.probe && a.target == l.s.receiver(a.target.ID).inForce {
-		t.probes--
 	}
 }
 
@@ -276,20 +276,26 @@ func (l *ledger) tells(a action, found condition, later time.Duration) bool {
 	if a.target != s.receiver(a.target.ID).inForce {
 		return false
 	}
-	if asked := s.passed.Add(later); asked.After(t.asked) {
+	if asked := s.passed.Add(later); later > 0 && asked.After(t.asked) {
 		t.asked = asked
+	}
+	probe := t.probe == a.job
+	if probe {
+		t.probe = nil
 	}
 	switch found {
 	case up:
-		t.downs = 0
-		if a.job.slot.probe {
+		t.downs, t.probe = 0, nil
+		if probe {
 			s.sometimes("probe succeeded")
 		}
 	case down:
 		t.downs++
-		if a.job.slot.probe {
+		if probe {
 			t.probeAt = s.passed.Add(probeEvery)
 			s.sometimes("probe failed")
+		} else if a.job.slot.probe {
+			s.sometimes("probe of an earlier outage failed")
 		}
 	}
 	return true
@@ -313,7 +319,7 @@ func (l *ledger) returned(name string) { l.tally(name).returned = l.s.passed }
 // reloaded notes that a destination has another configuration.
 func (l *ledger) reloaded(u *receiver) {
 	t := l.tally(u.name)
-	t.probes, t.probeAt = 0, time.Time{}
+	t.probe, t.probeAt = nil, time.Time{}
 }
 
 // finished notes an answer of the store to an outcome.

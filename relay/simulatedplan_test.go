@@ -15,6 +15,9 @@ func (s *simulation) plan() {
 		at := s.upTo(simulatedTime)
 		s.after(at, func() { s.episode(time.Minute + s.upTo(time.Hour)) })
 	}
+	for range 3 {
+		s.after(s.upTo(simulatedTime), func() { s.burst(500, 10*time.Second) })
+	}
 	s.after(time.Hour, s.purge)
 	s.after(auditEvery, s.audit)
 }
@@ -31,9 +34,9 @@ func (s *simulation) episode(length time.Duration) {
 			})
 		}
 	}
-	some(6, func() { s.burst(1+s.random.IntN(60), time.Minute) })
+	some(6, func() { s.burst(1+s.random.IntN([]int{60, 60, 60, 500}[s.random.IntN(4)]), time.Minute) })
 	if s.crowded {
-		some(2, s.crowd)
+		some(1, s.crowd)
 	}
 	some(2*len(s.receivers), s.change)
 	some(2, s.troubleStore)
@@ -59,6 +62,7 @@ func (s *simulation) burst(n int, longest time.Duration) {
 	for range n {
 		s.after(s.upTo(spread), s.send)
 	}
+	s.lookSoon()
 }
 
 // crowd sends more than the engine has slots for, while everything is slow.

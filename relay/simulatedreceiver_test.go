@@ -57,6 +57,9 @@ func (u *receiver) turn(s *simulation, to phase) {
 	}
 	s.note("receiver %s turns from %d to %d", u.name, u.phase, to)
 	u.phase, u.since = to, s.passed
+	if to == well {
+		s.lookSoon()
+	}
 }
 
 // wellAnswer is the longest that a receiver takes that is well.

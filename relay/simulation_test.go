@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime/debug"
@@ -201,7 +202,7 @@ func (s *simulation) calm() {
 		s.boot()
 	}
 	s.reload()
-	s.after(auditEvery, s.audit)
+	s.lookSoon()
 }
 
 // sometimesSeen is what has to happen in the seeds of a campaign. What did not
@@ -213,10 +214,12 @@ var sometimesSeen = []string{
 	"crash", "crash with attempts under way", "crash with outcomes unrecorded", "crash with deliveries ready", "fenced off",
 	"store failed", "store failed after its commit", "accept failed", "claim failed", "finish failed", "hasten failed", "load failed", "slow store",
 	"slots of the destination taken", "slots of the engine taken", "waits for memory", "half the slots are retries", "window full",
-	"breaker opened", "probe succeeded", "probe failed", "hastened for a probe", "hastened on return", "rescued",
+	"breaker opened", "probe succeeded", "probe failed", "probe of an earlier outage failed",
+	"hastened for a probe", "hastened on return", "rescued",
 	"reload", "reload while a breaker is open", "destination vanished", "destination came back", "lease given back",
 	"stopped", "stopped with attempts cut off", "timer early", "suspended", "wall clock stepped",
 	"redriven", "replayed", "canceled", "canceled while leased", "deleted", "deleted while leased", "repeated for a reason",
+	"due while all slots are taken", "due and not late", "looked at what waits after a return",
 }
 
 func TestT7_SimulatedEngineKeepsItsPromises(t *testing.T) {
@@ -245,6 +248,11 @@ func TestT7_SimulatedEngineKeepsItsPromises(t *testing.T) {
 		}
 	})
 	t.Logf("%d seeds, %d steps", *simulatedSeeds, steps)
+	if testing.Verbose() {
+		for _, what := range slices.Sorted(maps.Keys(seen)) {
+			t.Logf("%8d %s", seen[what], what)
+		}
+	}
 	for what := range seen {
 		if !slices.Contains(sometimesSeen, what) {
 			t.Errorf("%q happened and is not listed", what)

@@ -20,8 +20,10 @@ const (
 
 // slot is what an attempt under way takes.
 type slot struct {
-	// probe says that it probes a destination that is down.
-	probe bool
+	// probe says that it probes a destination that is down, outage is the breaker's
+	// at that time.
+	probe  bool
+	outage uint64
 
 	// turn is the number of the destination's configuration that it was begun with.
 	turn uint64
@@ -60,6 +62,7 @@ func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
 		}
 		j := from.pop()
 		j.slot.probe, j.slot.loaded, j.slot.turn, j.slot.round = q.breaker.open, j.loads(), q.turn, q.pace.round
+		j.slot.outage = q.breaker.outage
 		q.breaker.probing = j.slot.probe
 		if q.rate.limit.bounds() {
 			q.rate.take(now.Add(-s.leapt))
