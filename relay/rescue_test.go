@@ -172,7 +172,7 @@ func TestAProbeOfAnEarlierOutageNeitherOpensTheBreakerNorFreesTheNextProbe(t *te
 		}
 		b.now = b.now.Add(probeEvery)
 		b.do(event{kind: handedOver, destination: "d", job: numbered(99)})
-		return slot{probe: true, round: b.queues["d"].breaker.round}
+		return slot{probe: true, outage: b.queues["d"].breaker.outage}
 	}
 	first := open()
 	ends(slot{}, up)

@@ -114,7 +114,7 @@ func (s *simulation) look() {
 				calm = disturbed
 			}
 		}
-		if u.phase == well && u.inForce != nil && s.passed.Sub(calm) > auditAfter {
+		if u.phase == well && u.inForce != nil && s.passed.Sub(calm) > auditAfter && books[u.name].Open > 0 {
 			s.auditDestination(p, u, t, calm)
 		}
 	}

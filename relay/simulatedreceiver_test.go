@@ -97,6 +97,8 @@ func (u *receiver) answer(s *simulation, t *target) (r Result, took time.Duratio
 		return Result{Outcome: store.Unreachable, Err: errors.New("connection refused")}, soon
 	case misconfigured:
 		return Result{Outcome: store.Unhandled}, soon
+	case hanging:
+		s.sometimes("hangs")
 	}
 	return Result{Outcome: store.TimedOut}, t.Timeout
 }

@@ -42,6 +42,7 @@ type change struct {
 // it notices. The broken source only ever exists as an overlay of the go command. What is not found makes the campaign void;
 // what no longer fits the source has to be brought up to date with it.
 func TestT7_SeededBugsAreFound(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short leaves out the seeded bugs: each of them compiles a package and runs its campaign")
 	}
