@@ -194,7 +194,11 @@ func (s *simulation) operate() {
 	if s.process == nil || len(s.ledger.order) == 0 {
 		return
 	}
-	f := s.ledger.order[s.random.IntN(len(s.ledger.order))]
+	recent := s.ledger.order
+	if s.chance(2) {
+		recent = recent[max(0, len(recent)-20):]
+	}
+	f := recent[s.random.IntN(len(recent))]
 	leased := f.epoch > 0
 	switch s.random.IntN(4) {
 	case 0:
