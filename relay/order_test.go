@@ -28,16 +28,16 @@ type course struct {
 	canceled       bool
 }
 
-// lanesWatch sees what a sender and an upstream see, and checks P6 on it. The body of
+// witness sees what a sender and an upstream see, and checks P6 on it. The body of
 // a message begins with the name of its lane.
-type lanesWatch struct {
+type witness struct {
 	mu      sync.Mutex
 	steps   int
 	courses map[string]*course
 	wrong   []string
 }
 
-func (w *lanesWatch) on(body string, f func(c *course, step int)) {
+func (w *witness) on(body string, f func(c *course, step int)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.steps++
@@ -51,7 +51,7 @@ func (w *lanesWatch) on(body string, f func(c *course, step int)) {
 }
 
 // begin notes that an attempt begins.
-func (w *lanesWatch) begin(body string) {
+func (w *witness) begin(body string) {
 	w.on(body, func(c *course, step int) {
 		if c.first == 0 {
 			c.first = step
@@ -66,13 +66,13 @@ func (w *lanesWatch) begin(body string) {
 }
 
 // end notes that it has ended.
-func (w *lanesWatch) end(body string) {
+func (w *witness) end(body string) {
 	w.on(body, func(c *course, step int) { c.last, c.running = step, false })
 }
 
 // judge looks at every two messages of a lane of which one was answered before
 // the other arrived.
-func (w *lanesWatch) judge() []string {
+func (w *witness) judge() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for a, before := range w.courses {
@@ -91,7 +91,7 @@ func (w *lanesWatch) judge() []string {
 // campaign is an engine to which all happens that may.
 type campaign struct {
 	*rig
-	*lanesWatch
+	*witness
 	random  *rand.Rand
 	disk    disk
 	calm    atomic.Bool
@@ -99,7 +99,7 @@ type campaign struct {
 }
 
 func newCampaign(r *rig, seed uint64) *campaign {
-	c := &campaign{rig: r, lanesWatch: &lanesWatch{courses: make(map[string]*course)}, random: rand.New(rand.NewPCG(seed, 6))}
+	c := &campaign{rig: r, witness: &witness{courses: make(map[string]*course)}, random: rand.New(rand.NewPCG(seed, 6))}
 	c.disk.under(r.store)
 	c.upstream.set(c.answer)
 	r.beforeOpen.set(func(int) error {

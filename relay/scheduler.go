@@ -153,6 +153,10 @@ const (
 // step takes an event and appends what is to be done to actions.
 func (s *scheduler) step(now time.Time, ev event, actions []action) []action {
 	now = s.steady(now, s.armedAt, ev.kind == timerFired)
+	if now.Add(-clockSlack).After(s.armedAt) {
+		// The clock has leapt over it, and it fires only later by that much.
+		s.armedAt = time.Time{}
+	}
 	switch ev.kind {
 	case configured:
 		s.memory = ev.memory

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"slices"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -39,13 +40,13 @@ func (l *ledger) check(p *process) {
 		if n := t.ready + t.reserved; n > readyWindow || t.reserved < 0 {
 			s.violated("%s has %d deliveries in memory", u.name, n)
 		}
-		if t.ready > 0 && (u.inForce == nil || p.draining) {
+		if t.ready > 0 && (!u.mayTry() || p.draining) {
 			s.violated("%s has %d deliveries ready, but may try none", u.name, t.ready)
 		}
 		if t.running > slotsMost && t.running > slotShare {
 			s.violated("%s has %d of the engine's slots", u.name, t.running)
 		}
-		if at := q.dueAt; u.inForce != nil && !p.draining && !at.IsZero() && (p.timerAt.IsZero() || p.timerAt.After(at)) {
+		if at := q.dueAt; u.mayTry() && !p.draining && !at.IsZero() && (p.timerAt.IsZero() || p.timerAt.After(at)) {
 			s.violated("%s has something due at %v, and the timer is set to %v", u.name, at, p.timerAt)
 		}
 	}
@@ -114,7 +115,7 @@ func (s *simulation) look() {
 				calm = disturbed
 			}
 		}
-		if u.phase == well && u.inForce != nil && s.passed.Sub(calm) > auditAfter && books[u.name].Open > 0 {
+		if u.phase == well && u.mayTry() && s.passed.Sub(calm) > auditAfter && books[u.name].Open > 0 {
 			s.auditDestination(p, u, t, calm)
 		}
 	}
@@ -130,6 +131,7 @@ func (s *simulation) auditDestination(p *process, u *receiver, t *tally, calm ti
 		if err != nil {
 			s.t.Fatal(err)
 		}
+		list = slices.DeleteFunc(list, func(d store.Delivery) bool { return d.Blocked() })
 		if len(list) > 0 && q.breaker.open {
 			s.violated("%s is well since %v ago and not found to be, %d deliveries are %s", u.name, s.passed.Sub(calm), len(list), state)
 		}
@@ -167,8 +169,12 @@ func (s *simulation) auditDestination(p *process, u *receiver, t *tally, calm ti
 // have.
 func (s *simulation) busy(p *process, u *receiver, t *tally) bool {
 	memory := t.loading > 0 && (t.loading+simulatedBody > s.memory/2 || p.scheduler.loading+simulatedBody > s.memory)
-	half := (u.inForce.MaxInFlight + 1) / 2
-	return t.running >= min(u.inForce.MaxInFlight, slotsMost) || p.scheduler.running >= maxRunning || memory || t.retrying >= half
+	limit := p.scheduler.queues[u.name].pace.limit
+	half := (limit + 1) / 2
+	if rate := u.inForce.Rate; rate.bounds() {
+		return true
+	}
+	return t.running >= min(limit, slotsMost) || p.scheduler.running >= maxRunning || memory || t.retrying >= half
 }
 
 // balance looks at what is left when all must have ended.

@@ -29,6 +29,7 @@ type arrival struct {
 	message   *store.Message
 	key       store.DedupeKey
 	targets   []string
+	orderKey  string
 	redeliver bool
 	tries     int
 	// ask is what the store was asked.
@@ -41,6 +42,9 @@ func (s *simulation) send() {
 	a := &arrival{redeliver: s.chance(4)}
 	if !s.chance(5) {
 		binary.BigEndian.PutUint64(a.key[:], uint64(s.senders.events))
+	}
+	if s.chance(2) {
+		a.orderKey = string(rune('a' + s.random.IntN(3)))
 	}
 	for _, u := range s.receivers {
 		if s.chance(len(s.receivers)) || len(s.receivers) < 3 {
@@ -64,7 +68,7 @@ func (s *simulation) arrive(a *arrival) {
 	binary.BigEndian.PutUint64(m.ID[8:], s.senders.messages)
 	m.Request.Body = make([]byte, 1+s.random.IntN(simulatedBody))
 	again.message = m
-	if len(p.entries) >= commitQueue {
+	if len(p.entries) >= commitQueueSize*3/4 {
 		s.sometimes("overloaded")
 		s.unanswered(&again)
 		return
@@ -95,7 +99,7 @@ func (p *process) commit() {
 	for i, a := range batch {
 		a.ask = store.Acceptance{Message: a.message, Key: a.key, Window: simulatedWindow, Redeliver: a.redeliver}
 		for _, name := range a.targets {
-			d := store.NewDelivery{Destination: name}
+			d := store.NewDelivery{Destination: name, OrderKey: a.orderKey}
 			if p.scheduler.reserve(name) {
 				s.ledger.tally(name).reserved++
 				d.Lease = leaseForever
@@ -181,7 +185,12 @@ func (p *process) handOver(a *arrival, got *store.Accepted) {
 	for i := range got.Deliveries {
 		d := &got.Deliveries[i]
 		if d.State != store.Leased {
-			p.post(event{kind: becameStored, destination: d.Destination})
+			if a.ask.Deliveries[i].Lease > 0 {
+				p.post(event{kind: unreserved, destination: d.Destination})
+			}
+			if !d.Blocked() {
+				p.post(event{kind: becameStored, destination: d.Destination})
+			}
 			continue
 		}
 		if h != nil {

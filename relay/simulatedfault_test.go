@@ -122,6 +122,37 @@ func (s *simulation) suspend() {
 	s.ledger.disturbed = s.passed
 }
 
+// stepWall sets the wall clock of the machine under the running process.
+func (s *simulation) stepWall() {
+	s.sometimes("wall clock stepped under way")
+	s.wall += s.upTo(4*time.Hour) - 2*time.Hour
+	s.note("wall clock off by %v\n", s.wall)
+	s.ledger.disturbed = s.passed
+	s.ledger.stepped = s.passed
+}
+
+// pause pauses a destination, and resume has it go on.
+func (s *simulation) pause() {
+	if u := s.receivers[s.random.IntN(len(s.receivers))]; !u.paused && s.process != nil {
+		s.note("%s is paused\n", u.name)
+		u.paused, u.changed = true, s.passed
+		s.process.post(event{kind: paused, destination: u.name})
+		s.after(s.upTo(3*time.Hour), func() { s.resume(u) })
+	}
+}
+
+func (s *simulation) resume(u *receiver) {
+	if !u.paused {
+		return
+	}
+	s.sometimes("paused and resumed")
+	u.paused, u.changed = false, s.passed
+	s.ledger.reloaded(u)
+	if s.process != nil {
+		s.process.post(event{kind: resumed, destination: u.name})
+	}
+}
+
 // stop ends the process as an operator does.
 func (s *simulation) stop() {
 	p := s.process
@@ -203,35 +234,42 @@ func (s *simulation) operate() {
 	switch s.random.IntN(4) {
 	case 0:
 		if d, err := s.disk.Redrive(s.t.Context(), f.id); err == nil {
-			s.operated("redriven", d, false)
 			s.ledger.reopened(&d)
+			s.operated("redriven", f, false)
 		}
 	case 1:
 		if d, err := s.disk.Replay(s.t.Context(), f.id.Message, f.destination); err == nil {
-			s.operated("replayed", d, false)
 			s.ledger.made(&d)
+			s.operated("replayed", f, false)
 		}
 	case 2:
-		if d, err := s.disk.Cancel(s.t.Context(), f.id); err == nil {
-			s.operated("canceled", d, leased)
-			f.epoch, f.ended = 0, true
-		}
+		s.cancel(f, leased)
 	case 3:
 		if err := s.disk.Delete(s.t.Context(), f.id.Message); err == nil {
-			s.operated("deleted", store.Delivery{}, leased)
 			s.ledger.deleted(f.id.Message)
+			s.operated("deleted", f, leased)
 		}
 	}
 }
 
-// operated tells the scheduler of a delivery that may be due now.
-func (s *simulation) operated(what string, d store.Delivery, leased bool) {
-	s.note("%s %s\n", what, d.ID)
+// cancel cancels a delivery that is open, or holds its lane.
+func (s *simulation) cancel(f *fate, leased bool) {
+	if _, err := s.disk.Cancel(s.t.Context(), f.id); err != nil {
+		return
+	}
+	f.epoch, f.ended, f.holds = 0, true, false
+	s.operated("canceled", f, leased)
+}
+
+// operated tells the scheduler that deliveries may be due now: this one, or those
+// behind it or its siblings.
+func (s *simulation) operated(what string, f *fate, leased bool) {
+	s.note("%s %s\n", what, f.id)
 	s.sometimes(what)
 	if leased {
 		s.sometimes(what + " while leased")
 	}
-	if d.State == store.Pending {
-		s.process.post(event{kind: becameStored, destination: d.Destination})
+	for _, sibling := range s.ledger.messages[f.id.Message] {
+		s.process.post(event{kind: becameStored, destination: sibling.destination})
 	}
 }

@@ -16,8 +16,10 @@ type ledger struct {
 	order     []*fate
 	messages  map[store.MessageID][]*fate
 	keys      map[store.DedupeKey]*store.Accepted
+	lanes     map[lane][]*fate
 	tallies   map[string]*tally
 	disturbed time.Time
+	stepped   time.Time // when the wall clock was last set under way
 }
 
 // fate is what has become of a delivery.
@@ -28,6 +30,11 @@ type fate struct {
 	// epoch is that of the lease in force, 0 for none.
 	epoch uint64
 	ended bool
+
+	// lane is the one that it is in, holds says that it is dead and keeps that
+	// closed.
+	lane  *lane
+	holds bool
 
 	// place is where the lease is within the process, since when.
 	place place
@@ -64,6 +71,10 @@ type tally struct {
 	downs int
 	// probeAt is when it may be probed again, asked until when it wants to be left
 	// alone, returned when it was last found to be back.
+	// starts are when attempts were started since rate is in force, as far as the
+	// window goes.
+	starts   []time.Time
+	rate     RateLimit
 	probeAt  time.Time
 	asked    time.Time
 	returned time.Time
@@ -73,6 +84,7 @@ func newLedger(s *simulation) *ledger {
 	return &ledger{
 		s: s, fates: make(map[store.DeliveryID]*fate), messages: make(map[store.MessageID][]*fate),
 		keys: make(map[store.DedupeKey]*store.Accepted), tallies: make(map[string]*tally),
+		lanes: make(map[lane][]*fate),
 	}
 }
 
@@ -116,7 +128,11 @@ func (l *ledger) accepted(asked *store.Acceptance, got *store.Accepted) {
 			l.reopened(d)
 			continue
 		}
-		l.made(d)
+		f := l.made(d)
+		if got.Verdict == store.Fresh && d.OrderKey != "" {
+			f.lane = &lane{d.Destination, d.OrderKey}
+			l.lanes[*f.lane] = append(l.lanes[*f.lane], f)
+		}
 		if d.State == store.Leased {
 			l.leased(d)
 		}
@@ -135,21 +151,26 @@ func (l *ledger) answered(a *arrival, got *store.Accepted) {
 	}
 }
 
-func (l *ledger) made(d *store.Delivery) {
+func (l *ledger) made(d *store.Delivery) *fate {
 	f := &fate{id: d.ID, destination: d.Destination, generation: d.Generation}
 	l.fates[d.ID] = f
 	l.order = append(l.order, f)
 	l.messages[d.ID.Message] = append(l.messages[d.ID.Message], f)
+	return f
 }
 
 func (l *ledger) reopened(d *store.Delivery) {
 	f := l.fates[d.ID]
 	f.ended, f.generation = false, d.Generation
+	if !f.holds {
+		f.lane = nil // it comes back outside the order
+	}
+	f.holds = false
 }
 
 func (l *ledger) deleted(id store.MessageID) {
 	for _, f := range l.messages[id] {
-		f.epoch, f.ended = 0, true
+		f.epoch, f.ended, f.holds = 0, true, false
 	}
 }
 
@@ -209,7 +230,7 @@ func (l *ledger) started(p *process, a action) {
 	switch {
 	case p.draining:
 		s.violated("%s is tried while the process is being stopped", f.id)
-	case u.inForce != a.target:
+	case u.inForce != a.target || u.paused:
 		s.violated("%s is tried with a configuration that is not in force", f.id)
 	case f.place != ready:
 		s.violated("%s is tried while it is at %d", f.id, f.place)
@@ -237,13 +258,43 @@ func (l *ledger) started(p *process, a action) {
 		}
 	}
 	l.probed(a, t)
+	if rate := a.target.Rate; rate.bounds() {
+		for len(t.starts) > 0 && s.passed.Sub(t.starts[0]) >= rate.Window {
+			t.starts = t.starts[1:]
+		}
+		if t.starts = append(t.starts, s.passed); len(t.starts) > rate.Events {
+			s.violated("%s: %d attempts started within %v", u.name, len(t.starts), rate.Window)
+		} else if len(t.starts) == rate.Events {
+			s.sometimes("rate used up")
+		}
+	}
+}
+
+// inLane looks whether it is the turn of a delivery in its lane.
+func (l *ledger) inLane(j *job) {
+	f := l.fates[j.delivery.ID]
+	if f.lane == nil {
+		return
+	}
+	for _, before := range l.lanes[*f.lane] {
+		if before == f {
+			break
+		}
+		if before.lane != nil && (!before.ended || before.holds || before.place == running) {
+			l.s.violated("%s is tried before %s, which came before it, has ended: %+v", f.id, before.id, *before)
+		}
+	}
+	l.s.sometimes("tried in order")
 }
 
 // probed looks at the rate of probes.
 func (l *ledger) probed(a action, t *tally) {
 	s := l.s
 	if a.job.slot.probe {
-		if t.probe != nil || s.passed.Before(t.probeAt) {
+		// A step of the clock makes due sooner what waits, or loses what has passed
+		// since the last event.
+		stepped := s.passed.Sub(l.stepped) < 2*(probeEvery+DefaultTimeout)
+		if t.probe != nil || s.passed.Before(t.probeAt) && !stepped {
 			s.violated("%s: probed beside another probe %v, or %v too early", a.target.ID, t.probe != nil, t.probeAt.Sub(s.passed))
 		}
 		t.probe = a.job
@@ -284,7 +335,7 @@ func (l *ledger) tells(a action, found condition, later time.Duration) bool {
 		t.probe = nil
 	}
 	switch found {
-	case up:
+	case up, busy:
 		t.downs, t.probe = 0, nil
 		if probe {
 			s.sometimes("probe succeeded")
@@ -306,7 +357,7 @@ func (l *ledger) breaker(p *process, a action, found condition) {
 	s, t := l.s, l.tally(a.target.ID)
 	switch open := p.scheduler.queues[a.target.ID].breaker.open; {
 	case p.over:
-	case found == up && open:
+	case (found == up || found == busy) && open:
 		s.violated("%s: breaker is open after an attempt found it up", a.target.ID)
 	case found == down && t.downs >= breakerThreshold && !open:
 		s.violated("%s: breaker is closed after %d attempts found it down", a.target.ID, t.downs)
@@ -320,6 +371,9 @@ func (l *ledger) returned(name string) { l.tally(name).returned = l.s.passed }
 func (l *ledger) reloaded(u *receiver) {
 	t := l.tally(u.name)
 	t.probe, t.probeAt = nil, time.Time{}
+	if u.inForce != nil && t.rate != u.inForce.Rate {
+		t.rate, t.starts = u.inForce.Rate, nil
+	}
 }
 
 // finished notes an answer of the store to an outcome.
@@ -347,5 +401,8 @@ func (l *ledger) finished(asked store.Finish, got store.Finished) {
 		f.failed = s.passed
 	default:
 		f.ended = asked.State.Final()
+		if f.holds = got.Delivery.Holds(); f.holds {
+			s.sometimes("lane held by a dead delivery")
+		}
 	}
 }

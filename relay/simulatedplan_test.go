@@ -44,6 +44,8 @@ func (s *simulation) episode(length time.Duration) {
 	some(2, s.stop)
 	some(3, s.reload)
 	some(1, s.suspend)
+	some(2, s.pause)
+	some(2, s.stepWall)
 	some(30, s.operate)
 	some(40, s.repeat)
 	s.after(length, func() {
@@ -52,6 +54,7 @@ func (s *simulation) episode(length time.Duration) {
 		}
 		for _, u := range s.receivers {
 			u.turn(s, well)
+			s.resume(u)
 		}
 	})
 }

@@ -24,14 +24,15 @@ type process struct {
 	budget    *Budget
 
 	// timer numbers the timers that were set, of which the last one counts; timerAt
-	// is when the scheduler is to be woken by it.
+	// is when the scheduler is to be woken by it, by the scheduler's steady time.
 	timer   int
 	timerAt time.Time
 
 	tries     []*try
 	hastening map[string]bool
 	claiming  map[string]bool
-	fetching  int // claims and hastens under way
+	lanes     map[lane][]action // those that wait for the first of each
+	fetching  int               // claims and hastens under way
 
 	entries    []*arrival
 	committing bool
@@ -71,6 +72,12 @@ func (s *simulation) boot() {
 	s.process = &process{
 		s: s, number: s.processes, began: s.passed, scheduler: newScheduler(), budget: NewBudget(s.memory),
 		hastening: make(map[string]bool), claiming: make(map[string]bool),
+		lanes: make(map[lane][]action),
+	}
+	for _, u := range s.receivers {
+		if u.paused {
+			s.process.post(event{kind: paused, destination: u.name})
+		}
 	}
 	s.reload()
 }
@@ -107,7 +114,7 @@ func (p *process) perform(a action) {
 	switch a.kind {
 	case startAttempt:
 		s.ledger.started(p, a)
-		p.attempt(a)
+		p.inLane(a)
 	case startClaim:
 		p.claim(a)
 	case startHasten:
@@ -126,22 +133,62 @@ func (p *process) perform(a action) {
 	}
 }
 
-// setTimer sets the timer. It may come late, and a little early.
+// setTimer sets the timer.
 func (p *process) setTimer(at time.Time) {
 	s := p.s
 	p.timer++
-	p.timerAt = at
+	p.timerAt = at.Add(p.scheduler.behind)
 	number, d := p.timer, max(0, at.Sub(s.now()))
-	if s.chance(20) && d > time.Millisecond {
-		s.sometimes("timer early")
-		d -= s.upTo(min(d, 20*time.Millisecond))
-	}
 	s.after(d, func() {
 		if number == p.timer && !p.over {
 			p.timerAt = time.Time{}
 			p.post(event{kind: timerFired})
 		}
 	})
+}
+
+// inLane makes an attempt once no other one of its lane is under way, unless its
+// lease is lost by then.
+func (p *process) inLane(a action) {
+	s, l := p.s, lane{a.target.ID, a.job.delivery.OrderKey}
+	if a.job.delivery.Place == 0 {
+		p.attempt(a)
+		return
+	}
+	if p.lanes[l] = append(p.lanes[l], a); len(p.lanes[l]) > 1 {
+		s.sometimes("waits for another attempt of its lane")
+		return
+	}
+	p.enterLane(a)
+}
+
+func (p *process) enterLane(a action) {
+	s := p.s
+	lost, err := s.disk.Extend(s.t.Context(), []store.Lease{a.job.delivery.Lease()}, leaseForever)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(lost) > 0 {
+		s.sometimes("lease lost before its lane was free")
+		s.after(0, func() {
+			if !p.over {
+				p.attemptEnded(a, Result{}, unknown)
+			}
+		})
+		return
+	}
+	s.ledger.inLane(a.job)
+	p.attempt(a)
+}
+
+// leaveLane lets the next attempt of a lane go.
+func (p *process) leaveLane(a action) {
+	l := lane{a.target.ID, a.job.delivery.OrderKey}
+	if waiting := p.lanes[l]; len(waiting) > 0 && waiting[0].job == a.job {
+		if p.lanes[l] = waiting[1:]; len(p.lanes[l]) > 0 {
+			p.enterLane(p.lanes[l][0])
+		}
+	}
 }
 
 // attempt makes an attempt, as the dispatcher does.
@@ -218,6 +265,7 @@ func (p *process) end(t *try) {
 
 func (p *process) attemptEnded(a action, r Result, found condition) {
 	p.s.ledger.ended(p, a)
+	p.leaveLane(a)
 	a.job.hold.drop()
 	inForce := p.s.ledger.tells(a, found, r.RetryAfter)
 	p.post(event{kind: attemptEnded, destination: a.target.ID, slot: a.job.slot, found: found, later: r.RetryAfter})
@@ -230,7 +278,7 @@ func (p *process) attemptEnded(a action, r Result, found condition) {
 // claim fetches deliveries, as the dispatcher does.
 func (p *process) claim(a action) {
 	s, id := p.s, a.target.ID
-	if p.claiming[id] || p.draining || a.limit > claimBatch || s.receiver(id).inForce == nil {
+	if p.claiming[id] || p.draining || a.limit > claimBatch || !s.receiver(id).mayTry() {
 		s.violated("%s: claims %d while claiming %v, draining %v", id, a.limit, p.claiming[id], p.draining)
 	}
 	p.claiming[id] = true
@@ -268,7 +316,7 @@ func (p *process) claim(a action) {
 // hasten makes waiting deliveries due, as the dispatcher does.
 func (p *process) hasten(a action) {
 	s, id := p.s, a.target.ID
-	if p.hastening[id] || p.draining || s.receiver(id).inForce == nil {
+	if p.hastening[id] || p.draining || !s.receiver(id).mayTry() {
 		s.violated("%s: hastens while hastening %v, draining %v", id, p.hastening[id], p.draining)
 	}
 	p.hastening[id] = true
@@ -354,6 +402,10 @@ func (p *process) commitOutcomes(batch []record) {
 	}
 	s.after(s.latency(), func() {
 		for i := range finished {
+			if finished[i].Released {
+				s.sometimes("next of a lane released")
+				p.post(event{kind: becameStored, destination: finished[i].Delivery.Destination})
+			}
 			if d := &finished[i].Delivery; finished[i].Err == nil && d.State == store.Waiting {
 				p.post(event{kind: becameWaiting, destination: d.Destination, at: s.now().Add(finishes[i].Delay)})
 			} else if finished[i].Err == nil && d.State == store.Pending {

@@ -23,7 +23,13 @@ type receiver struct {
 	// changed is when that was last another one.
 	inForce *target
 	changed time.Time
+
+	// paused says that an operator has paused the destination.
+	paused bool
 }
+
+// mayTry reports whether deliveries may be tried.
+func (u *receiver) mayTry() bool { return u.inForce != nil && !u.paused }
 
 // phase is how a receiver behaves for a while.
 type phase int
@@ -139,7 +145,13 @@ func (u *receiver) target(s *simulation) *target {
 	}
 	rule.Never = []int{http.StatusGone}
 	timeout := []time.Duration{5 * time.Second, DefaultTimeout}[s.random.IntN(2)]
-	return newTarget(Destination{ID: u.name, MaxInFlight: slots, Timeout: timeout, Retry: rule}, zap.NewNop())
+	rate := []RateLimit{{}, {}, {Events: 20, Window: time.Second}, {Events: 100, Window: time.Minute}}[s.random.IntN(4)]
+	if s.crowded {
+		rate = RateLimit{}
+	}
+	return newTarget(Destination{
+		ID: u.name, MaxInFlight: slots, Timeout: timeout, Retry: rule, Rate: rate, Hold: s.chance(4),
+	}, zap.NewNop())
 }
 
 // receiver returns the receiver of a destination.

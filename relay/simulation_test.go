@@ -202,6 +202,14 @@ func (s *simulation) calm() {
 		s.boot()
 	}
 	s.reload()
+	for _, u := range s.receivers {
+		s.resume(u)
+	}
+	for _, f := range s.ledger.order {
+		if f.holds {
+			s.after(s.upTo(time.Hour), func() { s.cancel(f, false) })
+		}
+	}
 	s.lookSoon()
 }
 
@@ -217,13 +225,15 @@ var sometimesSeen = []string{
 	"breaker opened", "probe succeeded", "probe failed",
 	"hastened for a probe", "hastened on return", "rescued",
 	"reload", "reload while a breaker is open", "destination vanished", "destination came back", "lease given back",
-	"stopped", "stopped with attempts cut off", "timer early", "suspended", "wall clock stepped",
+	"stopped", "stopped with attempts cut off", "suspended", "wall clock stepped",
 	"redriven", "replayed", "canceled", "canceled while leased", "deleted", "deleted while leased", "repeated for a reason",
+	"wall clock stepped under way", "paused and resumed", "rate used up", "tried in order", "next of a lane released", "lane held by a dead delivery",
+	"lease lost before its lane was free",
 	"due while all slots are taken", "due and not late", "looked at what waits after a return",
 }
 
 // seldomSeen is what needs more seeds than are simulated every time.
-var seldomSeen = []string{"probe of an earlier outage failed"}
+var seldomSeen = []string{"probe of an earlier outage failed", "waits for another attempt of its lane"}
 
 func TestT7_SimulatedEngineKeepsItsPromises(t *testing.T) {
 	if *simulatedSeed >= 0 {

@@ -20,18 +20,18 @@ import (
 // faultSeed chooses which of the faults a short campaign tries, and in which order.
 const faultSeed = 1
 
-// fault is an error that the n-th system call of a kind on the store's files meets, in each thread of the process.
-type fault struct {
+// callFault is an error that the n-th system call of a kind on the store's files meets, in each thread of the process.
+type callFault struct {
 	call  string
 	errno string
 	n     int
 }
 
-func (f fault) String() string { return fmt.Sprintf("%s/%s/%d", f.call, f.errno, f.n) }
+func (f callFault) String() string { return fmt.Sprintf("%s/%s/%d", f.call, f.errno, f.n) }
 
 // faults returns the first so many faults of a campaign: all calls with all errors first, each with some n, then all
 // with another one, up to 20, or up to 200 in a long campaign.
-func faults(count int) []fault {
+func faults(count int) []callFault {
 	type kind struct{ call, errno string }
 	var kinds []kind
 	calls := []string{"write", "fdatasync", "fsync", "openat", "renameat", "fallocate"}
@@ -57,10 +57,10 @@ func faults(count int) []fault {
 			slices.Sort(orders[i]) // a thread makes few of them
 		}
 	}
-	var all []fault
+	var all []callFault
 	for round := range most {
 		for i, k := range kinds {
-			all = append(all, fault{k.call, k.errno, orders[i][round] + 1})
+			all = append(all, callFault{k.call, k.errno, orders[i][round] + 1})
 		}
 	}
 	return all[:min(count, len(all))]
@@ -88,7 +88,7 @@ func storeFiles(dir string, files int) []string {
 
 // traced returns a command that runs another one, as its own parent, with the fault in it, and writes down where it
 // struck.
-func (f fault) traced(dir, log string) []string {
+func (f callFault) traced(dir, log string) []string {
 	line := []string{
 		"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", log,
 		"-e", "trace=" + f.call, "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", f.call, f.errno, f.n),
@@ -130,7 +130,7 @@ func TestT4_SystemCallsThatFail(t *testing.T) {
 				t.Parallel()
 				workers <- struct{}{}
 				defer func() { <-workers }()
-				c := faultCase{fault: f, dir: filepath.Join(v.dir, fmt.Sprint(i)), old: i%2 == 1}
+				c := faultCase{callFault: f, dir: filepath.Join(v.dir, fmt.Sprint(i)), old: i%2 == 1}
 				c.run(t)
 				ran.Add(1)
 				struck.Add(int64(c.struck))
@@ -158,7 +158,7 @@ func TestT4_SystemCallsThatFail(t *testing.T) {
 
 // faultCase is one fault and what came of it.
 type faultCase struct {
-	fault
+	callFault
 	dir string
 	old bool // the store exists before
 
