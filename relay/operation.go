@@ -83,8 +83,15 @@ func (s *session) changed(d *store.Delivery) {
 	if d.State.Open() {
 		s.dispatcher.post(event{kind: becameStored, destination: d.Destination})
 	} else {
-		s.dispatcher.post(event{kind: revoked, destination: d.Destination, delivery: d.ID})
+		s.revoke(d)
 	}
+}
+
+// revoke tells the dispatcher that a delivery was taken away, and who waits for
+// its first attempt that there is none.
+func (s *session) revoke(d *store.Delivery) {
+	s.dispatcher.waiters.take(d.ID).settle(false)
+	s.dispatcher.post(event{kind: revoked, destination: d.Destination, delivery: d.ID})
 }
 
 // failing notes an error with which the store says that it has failed, and
@@ -112,9 +119,8 @@ func (e *Engine) Delete(ctx context.Context, id store.MessageID) error {
 		return s.failing("deleting", err)
 	}
 	for i := range had {
-		if had[i].State.Open() {
-			s.dispatcher.post(event{kind: revoked, destination: had[i].Destination, delivery: had[i].ID})
-		}
+		// Also of what had ended: a dead delivery may have held its lane.
+		s.revoke(&had[i])
 	}
 	return nil
 }

@@ -172,3 +172,31 @@ func TestOperationsReturnErrNotReadyWithoutAStore(t *testing.T) {
 		}
 	}
 }
+
+// inLane accepts a message for "d" in the lane of a key.
+func (r *rig) inLane(key, body string) Receipt {
+	r.t.Helper()
+	in := r.inbound(body)
+	in.Targets[0].OrderKey = key
+	receipt, err := r.Accept(r.t.Context(), in)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return receipt
+}
+
+func TestP6_ALaneGoesOnBehindADeadDeliveryThatHeldItAndWasDeleted(t *testing.T) {
+	bubble(t, kills, func(t *testing.T, r *rig) {
+		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, Hold: true}))
+		dead, next := r.inLane("k", "a").ID, r.inLane("k", "b").ID
+		settle(time.Minute)
+		r.expect(dead, store.Dead, 1)
+		r.expect(next, store.Pending, 0)
+		r.upstream.set(nil)
+		if err := r.Delete(t.Context(), dead); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Second)
+		r.expect(next, store.Delivered, 1)
+	})
+}
