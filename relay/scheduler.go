@@ -240,7 +240,7 @@ func (s *scheduler) reserve(destination string) bool {
 // turn. One that is not in force may be in a moment, as at a start.
 func (s *scheduler) tries(destination string) bool {
 	q := s.queues[destination]
-	return !s.draining && (q == nil || !q.breaker.open)
+	return !s.draining && (q == nil || !q.halted())
 }
 
 func (s *scheduler) queue(destination string) *queue {

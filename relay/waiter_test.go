@@ -111,6 +111,11 @@ func TestWaiterGoesWithoutAnAnswer(t *testing.T) {
 		}},
 		"the destination is gone": {answer: succeeds, before: func(r *rig) { r.Detach(r.generation) }, took: patience},
 		"the engine drains":       {answer: succeeds, before: func(r *rig) { r.Drain(r.t.Context()) }},
+		"the destination is paused": {answer: succeeds, before: func(r *rig) {
+			if err := r.Pause(r.t.Context(), "d", "test"); err != nil {
+				r.t.Fatal(err)
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -273,4 +278,53 @@ func TestWaiterThatLeavesIsForgotten(t *testing.T) {
 		}
 		settle(5 * time.Minute)
 	})
+}
+
+// TestWaiterInALaneGetsItsAnswerWhenItsTurnComes waits behind another delivery of
+// the lane.
+func TestWaiterInALaneGetsItsAnswerWhenItsTurnComes(t *testing.T) {
+	bubble(t, answers(2*time.Second, "x"), func(t *testing.T, r *rig) {
+		r.inLane("k", "earlier")
+		in := r.inbound("later")
+		in.Targets[0].OrderKey = "k"
+		a, receipt, took := r.acceptAndWait(in, patience)
+		if a == nil || string(a.Body) != "x" || took < 4*time.Second || took > 5*time.Second {
+			t.Errorf("answer %+v after %s", a, took)
+		}
+		settle(time.Second)
+		r.expect(receipt.ID, store.Delivered, 1)
+		if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
+			t.Errorf("%d are still noted", n)
+		}
+	})
+}
+
+// TestWaiterOfWhatIsTakenAwayDoesNotWait has the delivery wait in its lane when an
+// operator ends it.
+func TestWaiterOfWhatIsTakenAwayDoesNotWait(t *testing.T) {
+	for name, take := range map[string]func(r *rig, id store.MessageID) error{
+		"canceled": func(r *rig, id store.MessageID) error { _, err := r.Cancel(r.t.Context(), first(id)); return err },
+		"deleted":  func(r *rig, id store.MessageID) error { return r.Delete(r.t.Context(), id) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, hangs, func(t *testing.T, r *rig) {
+				r.inLane("k", "earlier")
+				go func() {
+					time.Sleep(time.Second)
+					found, err := r.store.ListDeliveries(t.Context(), store.DeliveryQuery{Destination: "d", Limit: 2})
+					if err == nil {
+						err = take(r, found[1].ID.Message)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}()
+				in := r.inbound("later")
+				in.Targets[0].OrderKey = "k"
+				if a, _, took := r.acceptAndWait(in, patience); a != nil || took != time.Second {
+					t.Errorf("answer %+v after %s", a, took)
+				}
+			})
+		})
+	}
 }

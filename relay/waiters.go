@@ -55,10 +55,11 @@ func (ws *waiters) dismiss() {
 }
 
 // enlist notes who waits for a message that is about to be committed without a
-// place in the window of its destination. It is done before the commit, as the
-// delivery may be fetched right after it.
+// place in the window of its destination, or whose place it may not need, since
+// others are before it in its lane. It is done before the commit, as the delivery
+// may be fetched right after it.
 func (s *session) enlist(in *Inbound, deliveries []store.NewDelivery) {
-	if in.Waiter == nil || len(deliveries) != 1 || deliveries[0].Lease > 0 {
+	if in.Waiter == nil || len(deliveries) != 1 || deliveries[0].Lease > 0 && deliveries[0].OrderKey == "" {
 		return
 	}
 	if !s.dispatcher.tries(deliveries[0].Destination) {
