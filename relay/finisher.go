@@ -37,6 +37,9 @@ type record struct {
 	destination string
 	// ordered says that others wait for the outcome in the delivery's lane.
 	ordered bool
+	// then, where it is set, is called once the outcome is durable, or can not be
+	// recorded any more.
+	then func()
 }
 
 // finisher commits the outcomes of attempts in groups.
@@ -177,6 +180,9 @@ func (f *finisher) commit(batch []record) {
 	}
 	d := f.session.dispatcher
 	for i := range finished {
+		if then := batch[i].then; then != nil {
+			then()
+		}
 		if err := finished[i].Err; err != nil {
 			f.session.engine.log.Debug("dropping the outcome of an attempt",
 				zap.Stringer("delivery", finishes[i].Lease.Delivery), zap.Error(err))

@@ -78,6 +78,10 @@ func (s *session) storeError(doing string, err error) {
 		close(s.failed)
 		s.engine.log.Error("store has failed: nothing is accepted until it has been opened again",
 			zap.String("while", doing), zap.Error(err))
+		// What is under way is not to blame if the process ends over that.
+		if err := s.journal.Close(); err != nil {
+			s.engine.log.Warn("closing the journal", zap.Error(err))
+		}
 		s.engine.failed(s)
 	})
 }

@@ -160,8 +160,9 @@ func (t *trial) giveUp(target *target, j *job, suspect journal.Suspect) {
 	now := s.engine.clock.Now()
 	finish, _ := conclude(target, &j.delivery, result, now, now, 0)
 	s.dispatcher.report(target, j, nil, result, finish)
-	s.finisher.add(record{finish: finish, destination: target.ID})
-	t.journal.Clear(suspect.ID)
+	// Not before: the process may die of the next one first.
+	known := func() { t.journal.Clear(suspect.ID) }
+	s.finisher.add(record{finish: finish, destination: target.ID, ordered: j.delivery.Place != 0, then: known})
 }
 
 // journalID is how the journal names a delivery.

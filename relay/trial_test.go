@@ -4,6 +4,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -281,6 +282,86 @@ func TestC20_AKillDuringAShutdownIsNoDeath(t *testing.T) {
 		if s := r.current.Load().trial.suspects; len(s) > 0 {
 			t.Errorf("suspect: %v", s)
 		}
+		r.close()
+	})
+}
+
+// TestC20_PoisonStaysKnownUntilItIsGivenUpDurably has the process die of another
+// delivery before the one that was given up is dead on disk.
+func TestC20_PoisonStaysKnownUntilItIsGivenUpDurably(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLives(t)
+		r := l.begin(hangs)
+		poison := r.accept("poison").ID
+		for range poisonStrikes {
+			settle(time.Millisecond)
+			l.die(r)
+			st := &intercepted{Store: l.store, journal: l.path}
+			st.finish.set(func(batch []store.Finish) error {
+				if batch[0].State == store.Dead {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+			r = newRigOn(t, st, hangs)
+		}
+		settle(time.Millisecond)
+		if n := r.upstream.count(); n != 0 {
+			t.Fatalf("%d attempts in the life that gives it up", n)
+		}
+		left, err := os.ReadFile(l.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.store.finish.set(func([]store.Finish) error { return store.ErrFailed }) // it dies before that
+		r.beforeOpen.set(func(int) error { return errors.New("dead") })
+		settle(time.Minute)
+		_ = r.Close()
+		if err := os.WriteFile(l.path, left, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		held := r.delivery(poison) // by nobody any more
+		if _, err := l.store.Finish(t.Context(), []store.Finish{{Lease: held.Lease(), State: store.Pending}}); err != nil {
+			t.Fatal(err)
+		}
+		r = l.begin(hangs)
+		settle(time.Second)
+		if d := r.delivery(poison); d.State != store.Dead {
+			t.Errorf("poison is %s", d.State)
+		}
+		if n := r.upstream.count(); n != 0 {
+			t.Errorf("poison was tried %d times more", n)
+		}
+		r.close()
+	})
+}
+
+// TestC20_AnEndForAFailedStoreIsNoDeath ends the process over a failed store, as
+// on_storage_failure exit has it.
+func TestC20_AnEndForAFailedStoreIsNoDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLives(t)
+		r := l.begin(hangs)
+		var left []byte
+		r.generation.Failed = func(error) { left, _ = os.ReadFile(l.path) } // what an exit leaves behind
+		r.accept("innocent")
+		settle(time.Millisecond)
+		r.store.accept.set(func([]store.Acceptance) error { return store.ErrFailed })
+		if _, err := r.Accept(t.Context(), r.inbound("b")); err == nil {
+			t.Fatal("accepted by a store that has failed")
+		}
+		settle(time.Millisecond)
+		r.store.accept.set(nil)
+		settle(time.Minute)
+		r.close()
+		if err := os.WriteFile(l.path, left, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r = l.begin(nil)
+		if s := r.current.Load().trial.suspects; len(s) > 0 {
+			t.Errorf("suspect: %v", s)
+		}
+		settle(time.Minute)
 		r.close()
 	})
 }
