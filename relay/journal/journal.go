@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 )
@@ -96,6 +97,7 @@ func (j *Journal) Begin(id ID) (slot int) {
 	if j.closed || len(j.free) == 0 {
 		return 0
 	}
+	defer j.survive(debug.SetPanicOnFault(true), &slot)
 	slot = j.free[len(j.free)-1]
 	j.free = j.free[:len(j.free)-1]
 	row := j.file.bytes[slot : slot+slotSize]
@@ -116,6 +118,7 @@ func (j *Journal) End(slot int, id ID) {
 	if j.closed {
 		return
 	}
+	defer j.survive(debug.SetPanicOnFault(true), &slot)
 	if slot > 0 {
 		j.file.bytes[slot+usedAt] = 0
 		j.file.changed(slot, slotSize)
@@ -132,9 +135,27 @@ func (j *Journal) Clear(id ID) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.closed {
-		j.clear(id)
+	if j.closed {
+		return
 	}
+	defer j.survive(debug.SetPanicOnFault(true), new(int))
+	j.clear(id)
+}
+
+// survive ends the journal, and nothing else, when memory that stands for the file
+// can not be had: a disk that is full or broken says so by a fault. former is how
+// the goroutine took faults before.
+func (j *Journal) survive(former bool, slot *int) {
+	debug.SetPanicOnFault(former)
+	p := recover()
+	if p == nil {
+		return
+	}
+	if _, fault := p.(interface{ Addr() uintptr }); !fault {
+		panic(p)
+	}
+	j.closed, *slot = true, 0
+	_ = j.file.close()
 }
 
 func (j *Journal) clear(id ID) {
@@ -163,6 +184,7 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.closed = true
+	defer j.survive(debug.SetPanicOnFault(true), new(int))
 	j.file.bytes[endedAt] = 1
 	j.file.changed(0, headerSize)
 	return j.file.close()

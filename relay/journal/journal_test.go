@@ -5,6 +5,7 @@ package journal
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -115,6 +116,34 @@ func TestMoreWorkThanSlotsIsNotNoted(t *testing.T) {
 	none.Clear(id(1))
 	if none.Suspects() != nil || none.Crashes() != 0 || none.Close() != nil {
 		t.Error("no journal is not none")
+	}
+}
+
+// TestAFileThatCanNotBeWrittenEndsTheJournalAlone takes the pages away from under
+// the memory, as a disk does that is full or broken.
+func TestAFileThatCanNotBeWrittenEndsTheJournalAlone(t *testing.T) {
+	for name, work := range map[string]func(j *Journal){
+		"begin": func(j *Journal) { j.Begin(id(2)) },
+		"end":   func(j *Journal) { j.End(headerSize, id(1)) },
+		"clear": func(j *Journal) { j.Clear(id(1)) },
+		"close": func(j *Journal) { _ = j.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "journal")
+			life(t, path, 1).Begin(id(1))
+			j := life(t, path, 2)
+			if err := os.Truncate(path, 0); err != nil {
+				t.Fatal(err)
+			}
+			work(j)
+			if slot := j.Begin(id(3)); slot != 0 && runtime.GOOS != "windows" {
+				t.Error("the journal takes work")
+			}
+			j.End(headerSize, id(3))
+			if err := j.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
