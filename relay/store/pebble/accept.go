@@ -78,7 +78,7 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 	if err != nil {
 		return store.Accepted{}, err
 	}
-	if ok && t.now.Before(o.acceptedAt.Add(a.Window)) {
+	if ok && !t.s.age.outlived(o.acceptedAt, a.Window, t.now) {
 		return t.duplicate(o, a.Redeliver)
 	}
 	t.put(a.Message)

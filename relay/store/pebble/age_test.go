@@ -117,13 +117,16 @@ func TestWrongClockPurgesNothing(t *testing.T) {
 	a.checkHas(id, false)
 }
 
-func TestClockThatIsSetBackPurgesNothing(t *testing.T) {
+func TestClockThatIsSetBackPurgesNothingEarly(t *testing.T) {
 	a := newAging(t)
 	id, right := a.delivered(1), a.now
 	a.open(right.AddDate(-10, 0, 0))
-	a.now = a.now.Add(keepFinished + time.Hour)
+	a.now = a.now.Add(keepFinished - time.Minute)
 	a.purge()
 	a.checkHas(id, true)
+	a.now = a.now.Add(2 * time.Minute)
+	a.purge()
+	a.checkHas(id, false) // it has been there for its time
 	a.open(right.Add(time.Minute))
 	if answer := a.send(1); answer.Verdict == store.Fresh {
 		t.Errorf("duplicate answered %+v", answer)
@@ -176,4 +179,78 @@ func TestRestartInTimeChangesNoAge(t *testing.T) {
 	a.now = a.now.Add(time.Minute)
 	a.purge()
 	a.checkHas(id, false)
+}
+
+// claim claims all that is due.
+func (a *aging) claim() store.Claimed {
+	a.Helper()
+	c, err := a.s.Claim(a.Context(), store.ClaimRequest{Destination: "d", Limit: 10, Lease: time.Minute})
+	if err != nil {
+		a.Fatal(err)
+	}
+	return c
+}
+
+func TestT17_AClockThatIsBehindAtARestartKeepsNothingWaiting(t *testing.T) {
+	a := newAging(t)
+	pending, waits, right := a.send(1).Message, a.send(2), a.now
+	f := store.Finish{Lease: waits.Deliveries[0].Lease(), State: store.Waiting, Delay: time.Minute}
+	if _, err := a.s.Finish(a.Context(), []store.Finish{f}); err != nil {
+		t.Fatal(err)
+	}
+	a.open(right.AddDate(-10, 0, 0))
+	c := a.claim()
+	if len(c.Deliveries) != 1 || c.Deliveries[0].ID.Message != pending {
+		t.Fatalf("claimed %+v", c)
+	}
+	if wait := c.Next.Sub(a.s.Now()); wait > time.Minute || wait < time.Minute-noteEvery {
+		t.Errorf("what waits is due in %s", wait)
+	}
+	a.now = a.now.Add(time.Minute)
+	if c := a.claim(); len(c.Deliveries) != 2 {
+		t.Errorf("claimed %+v", c)
+	}
+}
+
+func TestP4_AClockThatIsAheadAtARestartEndsNoWindow(t *testing.T) {
+	a := newAging(t)
+	a.send(1)
+	right := a.now
+	if _, err := a.s.Remember(t.Context(), store.DedupeKey{9}, store.MessageID{1}, keepKeys); err != nil {
+		t.Fatal(err)
+	}
+	for i, at := range []time.Time{right.AddDate(10, 0, 0), right.Add(time.Minute), right.AddDate(1, 0, 0), right.Add(time.Hour)} {
+		a.open(at)
+		a.purge()
+		if answer := a.send(1); answer.Verdict == store.Fresh {
+			t.Errorf("after %d restarts: %+v", i+1, answer)
+		}
+		if _, err := a.s.Recall(t.Context(), store.DedupeKey{9}, keepKeys); err != nil {
+			t.Errorf("after %d restarts: %v", i+1, err)
+		}
+		a.now = a.now.Add(time.Hour)
+		a.send(byte(10 + i)) // what is accepted under a wrong clock moves nothing
+	}
+	a.now = a.now.Add(keepKeys)
+	if answer := a.send(1); answer.Verdict != store.Fresh {
+		t.Errorf("after its window: %+v", answer)
+	}
+	if _, err := a.s.Recall(t.Context(), store.DedupeKey{9}, keepKeys); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("after its window: %v", err)
+	}
+}
+
+func TestOldGapsAreForgotten(t *testing.T) {
+	a := newAging(t)
+	for range maxGaps + 5 {
+		a.open(a.now.Add(time.Minute))
+	}
+	if n := len(a.s.age.gaps); n != maxGaps {
+		t.Errorf("%d gaps", n)
+	}
+	kept := a.s.age.gaps[0]
+	a.open(a.now)
+	if n := len(a.s.age.gaps); n != maxGaps-1 || a.s.age.gaps[0].end == kept.end {
+		t.Errorf("%d gaps on disk, the first is %+v", n, a.s.age.gaps[0])
+	}
 }

@@ -18,6 +18,15 @@ func newClock(now func() time.Time) clock {
 	return func() time.Time { return base.Add(time.Since(base)) }
 }
 
+// from returns a clock that shows t now, or the clock itself if that is not behind.
+func (c clock) from(t time.Time) clock {
+	behind := t.Sub(c.now())
+	if behind <= 0 {
+		return c
+	}
+	return func() time.Time { return c().Add(behind) }
+}
+
 // now returns the time as it is stored: in UTC, to the microsecond.
 func (c clock) now() time.Time { return c().UTC().Truncate(time.Microsecond) }
 

@@ -266,17 +266,16 @@ func (s *Store) load() error {
 	s.epoch = opens << 32
 	// The same goes for places: the last one given may have left the disk.
 	s.place = opens << 40
-	b := s.db.NewBatch()
-	_ = b.Set(formatKey, binary.BigEndian.AppendUint64(nil, format), nil)
-	_ = b.Set(opensKey, binary.BigEndian.AppendUint64(nil, opens+1), nil)
-	if err := s.commit(b).wait(); err != nil {
-		return err
-	}
 	if err := firstError(s.loadBooks(), s.loadBuckets(), s.loadNewest()); err != nil {
 		return err
 	}
-	s.loadAge()
-	return nil
+	b := s.db.NewBatch()
+	if err := s.loadTime(b); err != nil {
+		return firstError(err, b.Close())
+	}
+	_ = b.Set(formatKey, binary.BigEndian.AppendUint64(nil, format), nil)
+	_ = b.Set(opensKey, binary.BigEndian.AppendUint64(nil, opens+1), nil)
+	return s.commit(b).wait()
 }
 
 // number reads a number of the store's own.

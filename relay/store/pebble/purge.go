@@ -73,6 +73,7 @@ func (s *Store) purge(ctx context.Context, req *store.PurgeRequest) (store.Purge
 
 // expire removes the buckets of dedupe keys that are older than the window.
 func (t *txn) expire(window time.Duration) error {
+	t.notes = true // also while nothing comes
 	for window > 0 && len(t.s.buckets) > 0 {
 		bucket := t.s.buckets[0]
 		if !t.s.age.outlived(bucketTime(bucket), bucketLen+window, t.now) {

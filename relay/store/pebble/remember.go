@@ -68,7 +68,7 @@ func (t *txn) recall(key store.DedupeKey, window time.Duration) (store.Sighting,
 		return store.Sighting{}, false, fmt.Errorf("zero key: %w", store.ErrInvalid)
 	}
 	o, ok, err := t.origin(key)
-	if err != nil || !ok || !t.now.Before(o.acceptedAt.Add(window)) {
+	if err != nil || !ok || t.s.age.outlived(o.acceptedAt, window, t.now) {
 		return store.Sighting{}, false, err
 	}
 	return store.Sighting{Message: o.message, AcceptedAt: o.acceptedAt}, true, nil

@@ -50,6 +50,7 @@ type Store struct {
 	place   uint64                    // no delivery has a larger one
 	epoch   uint64                    // no lease of an earlier process has a larger one
 	age     age
+	noted   time.Time // the newest time that was written down
 
 	space   space
 	ballast *ballast
@@ -183,6 +184,7 @@ func (s *Store) close() error {
 	go func() {
 		<-s.ops.idle
 		s.background.Wait()
+		s.noteEnd()
 		ended <- closeDB(s.db)
 	}()
 	wait := time.NewTimer(closeWait)

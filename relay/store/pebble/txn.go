@@ -32,6 +32,7 @@ type txn struct {
 	lanes   map[laneName]*lane
 	place   uint64
 	blocked *pebble.Iterator
+	notes   bool // the time is written down, too
 	scratch []byte
 }
 
@@ -243,6 +244,9 @@ func (t *txn) commit() *commit {
 		_ = t.batch.Set(appendBooksKey(nil, destination), t.scratch, nil)
 	}
 	t.gather()
+	if t.notes || !t.batch.Empty() {
+		t.note()
+	}
 	if t.batch.Empty() {
 		return t.s.last
 	}
