@@ -134,8 +134,10 @@ func (bs *bulks) start(job *store.Job) {
 		b.run(ctx)
 		bs.mu.Lock()
 		defer bs.mu.Unlock()
-		delete(bs.running, job.ID)
-		delete(bs.holds, job.ID)
+		if bs.running[job.ID] == b { // it may have been resumed since
+			delete(bs.running, job.ID)
+			delete(bs.holds, job.ID)
+		}
 	})
 }
 

@@ -71,7 +71,7 @@ func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error
 	if err != nil {
 		return store.Job{}, err
 	}
-	job, err := req.job(s.store.Now())
+	job, err := req.job(s.latest())
 	if err != nil {
 		return store.Job{}, err
 	}
@@ -114,6 +114,16 @@ func (req *JobRequest) job(now time.Time) (*store.Job, error) {
 	return &store.Job{Action: req.Action, Query: q, To: req.To, Rate: req.Rate, By: req.By, State: store.JobRunning}, nil
 }
 
+// latest returns the time that no id is behind which was given so far: ids go by the
+// host's clock, and the store's need not be the same.
+func (s *session) latest() time.Time {
+	now, host := s.store.Now(), s.engine.clock.Now()
+	if host.After(now) {
+		return host
+	}
+	return now
+}
+
 // CountJob tells how many deliveries a job would change now, without changing
 // any. It stops counting at limit.
 func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (uint64, error) {
@@ -121,7 +131,7 @@ func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (ui
 	if err != nil {
 		return 0, err
 	}
-	job, err := req.job(s.store.Now())
+	job, err := req.job(s.latest())
 	if err != nil {
 		return 0, err
 	}

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/store/memory"
 )
 
 // start starts a job that must be taken.
@@ -377,5 +379,21 @@ func TestJobsThatHaveEndedAreForgottenAndOthersAreBounded(t *testing.T) {
 		r.resume("d")
 		settle(time.Minute)
 		r.start(redrive)
+	})
+}
+
+// TestAJobSelectsByTheClockThatMadeTheIDs has the store open under a clock that is
+// far behind and was set since.
+func TestAJobSelectsByTheClockThatMadeTheIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		behind := func() time.Time { return time.Now().AddDate(-20, 0, 0) }
+		r := newRigOn(t, &intercepted{Store: kept{memory.New(memory.Options{Now: behind})}}, nil)
+		id := r.dead("a").ID
+		if _, err := r.StartJob(t.Context(), JobRequest{Action: store.ActionRedrive}); err != nil {
+			t.Fatal(err)
+		}
+		settle(time.Minute)
+		r.expect(id, store.Delivered, 2)
+		r.close()
 	})
 }
