@@ -338,13 +338,18 @@ func TestOperatorIsToldThatTheRelayIsNotReady(t *testing.T) {
 
 func TestNothingSecretIsShownUnlessItIsToBeRevealed(t *testing.T) {
 	const canary = "canary-0a1b2c3d"
-	answers := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("answered " + canary)) }
+	answers := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Relay-Attempt") == "1" {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
+		_, _ = w.Write([]byte("answered " + canary))
+	}
 	for _, reveal := range []bool{false, true} {
 		options := ""
 		if reveal {
 			options = "admin_reveal"
 		}
-		d := newDesk(t, answers, options, "")
+		d := newDesk(t, answers, options, "retry fixed 1ms")
 		r := post("/in?token="+canary, `{"secret":"`+canary+`"}`)
 		for _, name := range []string{"Authorization", "Cookie", "X-Gitlab-Token", "Stripe-Signature", "X-Whatever", "Referer"} {
 			r.Header.Set(name, "v="+canary)

@@ -20,9 +20,6 @@ import (
 // errUnhandled is what the end of a forward answers.
 var errUnhandled = errors.New("nothing in this forward answers: end it with reverse_proxy or another directive that does")
 
-// shownHead is how much of an answer is part of an attempt's error text.
-const shownHead = 200
-
 // classify says how an attempt ended: by its context first, since a canceled
 // proxy looks like success, then by the error, then by the status. r is the
 // request as the chain has left it.
@@ -79,21 +76,17 @@ func failed(err error) relay.Result {
 }
 
 // refused explains an answer that is not a 2xx to the operator, with the request
-// line as it was sent.
+// line as it was sent. What the app has said may repeat the message, and stands
+// only with the attempt, for those to whom it is revealed.
 func refused(r *http.Request, rec *capture) error {
 	if rec.status < 400 {
-		where := printable(rec.header.Get("Location"))
+		where, _, _ := strings.Cut(printable(rec.header.Get("Location")), "?")
 		if where != "" {
 			where = " to " + where
 		}
 		return fmt.Errorf("app answered %d%s: redirects are failures (Rails force_ssl? forward X-Forwarded-Proto https)", rec.status, where)
 	}
-	text := fmt.Sprintf("app answered %d to %s %s with Host %s", rec.status, r.Method, r.URL.EscapedPath(), r.Host)
-	head := printable(string(rec.head[:min(len(rec.head), shownHead)]))
-	if head != "" && rec.header.Get("Content-Encoding") == "" {
-		text += ": " + head
-	}
-	return errors.New(text)
+	return fmt.Errorf("app answered %d to %s %s with Host %s", rec.status, r.Method, r.URL.EscapedPath(), r.Host)
 }
 
 // printable makes foreign text safe for a line of log.

@@ -156,7 +156,7 @@ func TestForwardThatEndsBadlyIsAFailedAttempt(t *testing.T) {
 		text    string
 	}{
 		"upstream breaks off":  {breaking.addr(), store.Broken, 0, "ended before it was whole"},
-		"upstream is busy":     {busy.addr(), store.Refused, 503, "app answered 503 to POST /in/stripe with Host hooks.example.com: not now"},
+		"upstream is busy":     {busy.addr(), store.Refused, 503, "app answered 503 to POST /in/stripe with Host hooks.example.com"},
 		"upstream is down":     {deadAddr(t), store.Unreachable, 0, "connection refused"},
 		"abort":                {"{\n\t\t\tabort\n\t\t}", store.Broken, 0, ""},
 		"nothing answers":      {"{\n\t\t\trequest_header A b\n\t\t}", store.Unhandled, 0, "nothing in this forward answers"},
