@@ -11,6 +11,10 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
+// mostKeeping bounds the keys that wait for their commit. Each is of a request that
+// somebody has answered already, so that nothing more passes beyond it.
+const mostKeeping = 1024
+
 // Pass is a request that is not accepted but goes on to someone who answers it at
 // once. Nothing of it is stored but its dedupe key, once it has got its 2xx. Keep
 // or Drop must end it; they must not be called by two goroutines at once.
@@ -43,6 +47,9 @@ func (e *Engine) Pass(ctx context.Context, m *store.Message, identity [][]byte, 
 	// Its key could not be kept, and nothing has happened yet.
 	if err := s.space.admit(0); err != nil {
 		return nil, Receipt{}, err
+	}
+	if s.keeping.Load() >= mostKeeping {
+		return nil, Receipt{}, ErrOverloaded
 	}
 	m.ID = store.MessageID(key)
 	for {
@@ -109,6 +116,7 @@ func (p *Pass) Keep(ctx context.Context) error {
 		return nil
 	}
 	p.ended = true
+	p.session.keeping.Add(1)
 	// The commit does not end with ctx.
 	go p.remember(context.WithoutCancel(ctx))
 	select {
@@ -123,6 +131,7 @@ func (p *Pass) Keep(ctx context.Context) error {
 // others may pass under the same key on the one that follows it.
 func (p *Pass) remember(ctx context.Context) {
 	s := p.session
+	defer s.keeping.Add(-1)
 	seen, err := s.store.Remember(ctx, p.flight.key, p.id, p.window)
 	if failure := s.failure(); failure != nil {
 		p.land(Receipt{}, failure)

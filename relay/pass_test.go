@@ -283,3 +283,29 @@ func randomPasses(t *testing.T, seed uint64) {
 	settle(time.Minute)
 	r.close()
 }
+
+// TestP10_NothingPassesWhileManyKeysWaitForTheirCommit has a disk that does not
+// answer: what passes then could not be kept, and each that waits takes memory.
+func TestP10_NothingPassesWhileManyKeysWaitForTheirCommit(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		hung := make(chan struct{})
+		r.store.remember.set(func() error { <-hung; return nil })
+		for i := range mostKeeping {
+			p := r.passes(fmt.Sprint("e", i))
+			if err := p.Keep(expired()); !errors.Is(err, ErrDeadline) {
+				t.Fatalf("keeping: %v", err)
+			}
+		}
+		if p, _, err := r.pass("more"); p != nil || !errors.Is(err, ErrOverloaded) {
+			t.Errorf("one more: %v, %v", p, err)
+		}
+		p, _, err := r.pass("") // has nothing to keep
+		if err != nil {
+			t.Error(err)
+		}
+		p.Drop()
+		close(hung)
+		synctest.Wait()
+		r.passes("more").Drop()
+	})
+}

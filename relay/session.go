@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,9 @@ type session struct {
 	trial      *trial
 	bulks      *bulks
 	space      *space
+
+	// keeping counts the keys of passed requests that are being committed.
+	keeping atomic.Int32
 
 	// attempts is the context of all attempts; abort cancels it with a cause.
 	attempts context.Context
