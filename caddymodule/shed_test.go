@@ -3,11 +3,21 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-relay/caddy-relay/relay"
+	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/store/memory"
 )
 
 const githubSecret = "0123456789abcdef0123"
@@ -81,5 +91,61 @@ func TestA503ForASenderThatNeverRetriesIsLoud(t *testing.T) {
 	serve(t, r.relay["stripe"], signed("/stripe", `{"id":"evt_1"}`))
 	if n := counted(metrics.unretried.WithLabelValues("stripe", "memory")); n != stripeBefore {
 		t.Error("Stripe is mourned")
+	}
+}
+
+// gatedStore is a store in memory that accepts nothing while its gate is closed.
+type gatedStore struct {
+	MemoryStore
+	store.Store
+}
+
+// gate is closed by a value in it.
+var gate = make(chan struct{}, 1)
+
+func init() { caddy.RegisterModule(new(gatedStore)) }
+
+// CaddyModule returns the Caddy module information.
+func (*gatedStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "relay.stores.gated_test", New: func() caddy.Module { return new(gatedStore) }}
+}
+
+// Open returns an empty store.
+func (g *gatedStore) Open(context.Context, *zap.Logger) (store.Store, error) {
+	return &gatedStore{Store: memory.New(memory.Options{})}, nil
+}
+
+// Accept waits for the gate.
+func (g *gatedStore) Accept(ctx context.Context, batch []store.Acceptance) ([]store.Accepted, error) {
+	gate <- struct{}{}
+	defer func() { <-gate }()
+	return g.Store.Accept(ctx, batch)
+}
+
+// TestP10_TheCommitQueueKeepsRoomForSendersThatNeverRetry fills the queue as far as
+// others may fill it.
+func TestP10_TheCommitQueueKeepsRoomForSendersThatNeverRetry(t *testing.T) {
+	app := newUpstream(t, nil)
+	r := start(t, "{\n\trelay {\n\t\tstore gated_test\n\t}\n}\n:0 {\n\trelay /stripe "+app.addr()+" {\n\t\tverify stripe "+stripeSecret+
+		"\n\t}\n\trelay /github "+app.addr()+" {\n\t\tverify github "+githubSecret+"\n\t}\n}\n")
+	gate <- struct{}{}
+	defer func() { <-gate }()
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	var err error
+	for i := 0; !errors.Is(err, relay.ErrOverloaded); i++ {
+		if i > 10_000 {
+			t.Fatalf("the queue takes everything: %v", err)
+		}
+		_, err = r.app.engine.Accept(gone, relay.Inbound{Message: &store.Message{Source: "stripe", ReceivedAt: time.Now()}})
+	}
+	if w := serve(t, r.relay["stripe"], signed("/stripe", `{"id":"evt_1"}`)); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("Stripe, which sends again, gets %d", w.Code)
+	}
+	// One who may not fill the rest is refused at once, who may waits for the commit.
+	refused := metrics.unretried.WithLabelValues("github", "overloaded")
+	before := counted(refused)
+	if w := serve(t, r.relay["github"], github("/github", "{}", "1")); w.Code != http.StatusServiceUnavailable || counted(refused) != before {
+		t.Errorf("GitHub, which does not, gets %d, refused for want of room %g times", w.Code, counted(refused)-before)
 	}
 }
