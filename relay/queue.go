@@ -88,9 +88,10 @@ func (q *queue) push(j *job) {
 
 // next returns where the job is that has the next slot, nil for none. What came
 // first goes first; but retries get at most half of the destination's slots, so
-// that what keeps failing does not keep fresh deliveries waiting.
+// that what keeps failing does not keep fresh deliveries waiting. Where they fill
+// the window they are what fresh ones wait for, and get all slots.
 func (q *queue) next() *fifo {
-	again := q.retries.len() > 0 && q.retrying < (q.pace.limit+1)/2
+	again := q.retries.len() > 0 && q.retrying < (q.pace.limit+1)/2 || q.crowded()
 	fresh := q.fresh.len() > 0
 	switch {
 	case fresh && again && q.retries.first().place > q.fresh.first().place, fresh && !again:
@@ -100,6 +101,12 @@ func (q *queue) next() *fifo {
 	default:
 		return nil
 	}
+}
+
+// crowded reports whether nothing but retries is in the window, and so many that
+// what is due in the store can not be fetched.
+func (q *queue) crowded() bool {
+	return q.stored && q.retries.len() > 0 && q.fresh.len() == 0 && q.reserved == 0 && q.room() < claimBatch
 }
 
 // drop takes all jobs out and gives them back.

@@ -251,7 +251,8 @@ func (l *ledger) started(p *process, a action) {
 		s.sometimes("slots of the destination taken")
 	}
 	if d.Tries > 0 {
-		if t.retrying++; t.retrying > (a.target.MaxInFlight+1)/2 {
+		crowded := t.ready+1 > readyWindow-claimBatch
+		if t.retrying++; t.retrying > (a.target.MaxInFlight+1)/2 && !crowded {
 			s.violated("%s: %d of %d slots are for retries", u.name, t.retrying, a.target.MaxInFlight)
 		} else if t.retrying == (a.target.MaxInFlight+1)/2 && a.target.MaxInFlight > 1 {
 			s.sometimes("half the slots are retries")

@@ -148,6 +148,33 @@ func TestP11_RetriesGetHalfOfADestinationsSlots(t *testing.T) {
 	}
 }
 
+// TestP11_RetriesThatFillTheWindowLeaveNoSlotIdle has fresh deliveries behind them
+// in the store, for which there is room only when retries have gone.
+func TestP11_RetriesThatFillTheWindowLeaveNoSlotIdle(t *testing.T) {
+	b := newBench(destination("a", 4))
+	c := store.Claimed{More: true}
+	for range readyWindow {
+		c.Deliveries = append(c.Deliveries, store.Delivery{Tries: 1, BodySize: 1})
+	}
+	b.do(event{kind: claimEnded, destination: "a", claimed: c})
+	q := b.queues["a"]
+	if q.running != 4 {
+		t.Errorf("%d attempts run, want 4", q.running)
+	}
+	for !q.claiming && q.waiting() > 0 {
+		b.do(event{kind: attemptEnded, destination: "a", slot: slot{retry: true}, found: up})
+	}
+	if q.room() != claimBatch {
+		t.Errorf("fetched with room for %d", q.room())
+	}
+	for range 2 {
+		b.do(event{kind: attemptEnded, destination: "a", slot: slot{retry: true}, found: up})
+	}
+	if q.retrying != 2 {
+		t.Errorf("%d retries run when fresh ones may come, want 2", q.retrying)
+	}
+}
+
 func TestJobsGoInTheOrderOfTheirComing(t *testing.T) {
 	b := newBench(destination("a", 1))
 	var got []string
