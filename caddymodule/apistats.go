@@ -107,7 +107,7 @@ func getStats(c *call) (int, any, error) {
 
 func viewDestination(d *relay.DestinationStatus) destinationView {
 	v := destinationView{
-		ID: d.ID, State: "up", Made: d.Books.Made, Delivered: d.Books.Delivered, Dead: d.Books.Dead, Open: d.Books.Open,
+		ID: d.Destination, State: "up", Made: d.Books.Made, Delivered: d.Books.Delivered, Dead: d.Books.Dead, Open: d.Books.Open,
 		Canceled: d.Books.Canceled, Deleted: d.Books.Deleted, Running: d.Running, Ready: d.Ready, OldestOpenAt: optional(d.OldestOpen),
 	}
 	switch {

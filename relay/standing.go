@@ -52,10 +52,13 @@ func (d *dispatcher) standings() []Standing {
 		if q.target == nil {
 			continue
 		}
-		all = append(all, Standing{
-			Destination: q.id, Slots: q.pace.limit, Running: q.running, Ready: q.waiting(),
-			Down: q.breaker.open, Paused: q.paused,
-		})
+		all = append(all, q.standing())
 	}
 	return all
+}
+
+func (q *queue) standing() Standing {
+	return Standing{
+		Destination: q.id, Slots: q.pace.limit, Running: q.running, Ready: q.waiting(), Down: q.breaker.open, Paused: q.paused,
+	}
 }

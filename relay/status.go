@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
-// DestinationStatus is how a destination is.
+// DestinationStatus is how a destination is, with what the store knows of it.
 type DestinationStatus struct {
-	// ID is the id of the destination.
-	ID string
+	// Standing is how it stands with the dispatcher. Its Paused is what Pause says.
+	Standing
 
 	// InForce says that the destination is one of the configuration. The deliveries
 	// of others stand still.
@@ -24,17 +24,8 @@ type DestinationStatus struct {
 	// Books are its books.
 	Books store.Books
 
-	// Down says that the last attempts have found the destination down, so that it
-	// is only probed.
-	Down bool
-
 	// Pause is set while an operator has paused the destination.
 	Pause *store.Pause
-
-	// Running is how many attempts are under way, Ready how many deliveries wait in
-	// memory for their turn.
-	Running int
-	Ready   int
 
 	// OldestOpen is when the oldest message was received that is still to be
 	// delivered; zero for none, and where it could not be found in time.
@@ -61,12 +52,13 @@ func (e *Engine) Destinations(ctx context.Context) ([]DestinationStatus, error) 
 	}
 	all := make(map[string]*DestinationStatus)
 	for id, b := range books {
-		all[id] = &DestinationStatus{ID: id, Books: b}
+		statusOf(all, id).Books = b
 	}
 	s.dispatcher.describe(all)
 	for id := range pauses {
 		pause := pauses[id]
-		statusOf(all, id).Pause = &pause
+		status := statusOf(all, id)
+		status.Pause, status.Paused = &pause, true
 	}
 	list := make([]DestinationStatus, 0, len(all))
 	for _, id := range slices.Sorted(maps.Keys(all)) {
@@ -78,7 +70,7 @@ func (e *Engine) Destinations(ctx context.Context) ([]DestinationStatus, error) 
 // statusOf returns the status of a destination, to be filled in.
 func statusOf(all map[string]*DestinationStatus, id string) *DestinationStatus {
 	if all[id] == nil {
-		all[id] = &DestinationStatus{ID: id}
+		all[id] = &DestinationStatus{Standing: Standing{Destination: id}}
 	}
 	return all[id]
 }
@@ -92,9 +84,7 @@ func (d *dispatcher) describe(all map[string]*DestinationStatus) {
 			continue
 		}
 		status := statusOf(all, id)
-		status.InForce = q.target != nil
-		status.Down = q.breaker.open
-		status.Running, status.Ready = q.running, q.waiting()
+		status.InForce, status.Standing = q.target != nil, q.standing()
 	}
 }
 
@@ -108,7 +98,7 @@ func (s *session) findOldest(ctx context.Context, list []DestinationStatus) erro
 		if status.Books.Open == 0 {
 			continue
 		}
-		found, err := s.store.ListDeliveries(limited, store.DeliveryQuery{Destination: status.ID, Open: true, Limit: 1})
+		found, err := s.store.ListDeliveries(limited, store.DeliveryQuery{Destination: status.Destination, Open: true, Limit: 1})
 		if limited.Err() != nil {
 			return ctx.Err()
 		}

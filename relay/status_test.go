@@ -29,16 +29,16 @@ func TestStatusOfDestinations(t *testing.T) {
 			t.Fatalf("%d destinations, error %v", len(list), err)
 		}
 		d, gone, idle, hung := list[0], list[1], list[2], list[3]
-		if d.ID != "d" || !d.InForce || d.Down || d.Books.Delivered != 5 || !d.OldestOpen.IsZero() || d.Pause != nil {
+		if d.Destination != "d" || !d.InForce || d.Down || d.Books.Delivered != 5 || !d.OldestOpen.IsZero() || d.Pause != nil {
 			t.Errorf("d is %+v", d)
 		}
-		if gone.ID != "gone" || gone.InForce || gone.Books.Open != 5 || !gone.OldestOpen.Equal(began.Truncate(time.Millisecond)) {
+		if gone.Destination != "gone" || gone.InForce || gone.Books.Open != 5 || !gone.OldestOpen.Equal(began.Truncate(time.Millisecond)) {
 			t.Errorf("gone is %+v", gone)
 		}
-		if idle.ID != "idle" || !idle.InForce || idle.Books != (store.Books{}) || idle.Pause == nil || idle.Pause.Reason != "maintenance" {
+		if idle.Destination != "idle" || !idle.InForce || idle.Books != (store.Books{}) || idle.Pause == nil || idle.Pause.Reason != "maintenance" {
 			t.Errorf("idle is %+v", idle)
 		}
-		if hung.ID != "slow" || hung.Running != 2 || hung.Ready != 3 {
+		if hung.Destination != "slow" || hung.Running != 2 || hung.Ready != 3 {
 			t.Errorf("slow is %+v", hung)
 		}
 		slow.set(refuses)

@@ -4,6 +4,7 @@ package pebble
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -71,7 +72,7 @@ func (s *Store) loadTime(b *pebble.Batch) error {
 	now := s.now()
 	if length := now.Sub(noted); !noted.IsZero() && length >= leastGap {
 		s.age.gaps = append(s.age.gaps, gap{now, length})
-		_ = b.Set(appendMicro(gapPrefix[:len(gapPrefix):len(gapPrefix)], now.UnixMicro()), appendMicro(nil, length.Microseconds()), nil)
+		_ = b.Set(appendMicro(slices.Clip(gapPrefix), now.UnixMicro()), appendMicro(nil, length.Microseconds()), nil)
 	}
 	s.noted = now
 	_ = b.Set(timeKey, appendMicro(nil, now.UnixMicro()), nil)
@@ -119,7 +120,7 @@ func (s *Store) loadGaps(b *pebble.Batch) error {
 		})
 	}
 	for ; len(s.age.gaps) >= maxGaps; s.age.gaps = s.age.gaps[1:] {
-		_ = b.Delete(appendMicro(gapPrefix[:len(gapPrefix):len(gapPrefix)], s.age.gaps[0].end.UnixMicro()), nil)
+		_ = b.Delete(appendMicro(slices.Clip(gapPrefix), s.age.gaps[0].end.UnixMicro()), nil)
 	}
 	return it.Error()
 }

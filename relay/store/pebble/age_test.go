@@ -250,7 +250,7 @@ func TestOldGapsAreForgotten(t *testing.T) {
 	}
 	kept := a.s.age.gaps[0]
 	a.open(a.now)
-	if n := len(a.s.age.gaps); n != maxGaps-1 || a.s.age.gaps[0].end == kept.end {
+	if n := len(a.s.age.gaps); n != maxGaps-1 || a.s.age.gaps[0].end.Equal(kept.end) {
 		t.Errorf("%d gaps on disk, the first is %+v", n, a.s.age.gaps[0])
 	}
 }
