@@ -182,6 +182,7 @@ func (bs *bulks) turn(ctx context.Context, id string, to store.JobState) (store.
 		job.EndedAt = bs.session.store.Now()
 	}
 	if err := bs.session.store.PutEntity(ctx, job); err != nil {
+		bs.goOn(id)
 		return store.Job{}, bs.session.failing("changing a job", err)
 	}
 	turned := *job
@@ -189,6 +190,14 @@ func (bs *bulks) turn(ctx context.Context, id string, to store.JobState) (store.
 		bs.start(job)
 	}
 	return turned, nil
+}
+
+// goOn goes on with a job that was halted and has stayed as it was.
+func (bs *bulks) goOn(id string) {
+	job, err := bs.job(bs.life, id)
+	if err == nil && job.State == store.JobRunning {
+		bs.start(job)
+	}
 }
 
 // job reads a job.

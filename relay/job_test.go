@@ -397,3 +397,28 @@ func TestAJobSelectsByTheClockThatMadeTheIDs(t *testing.T) {
 		r.close()
 	})
 }
+
+// TestAJobGoesOnWhereItsPauseCouldNotBeKept has the store refuse the new state.
+func TestAJobGoesOnWhereItsPauseCouldNotBeKept(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.upstream.set(kills)
+		for i := range 50 {
+			r.accept(fmt.Sprint(i))
+		}
+		settle(time.Minute)
+		r.upstream.set(nil)
+		job := r.start(JobRequest{Action: store.ActionRedrive, Rate: 10})
+		settle(time.Second)
+		r.store.put.set(func(e store.Entity) error {
+			if job, ok := e.(*store.Job); ok && job.State == store.JobPaused {
+				return errors.New("no")
+			}
+			return nil
+		})
+		if _, err := r.PauseJob(t.Context(), job.ID); err == nil {
+			t.Fatal("paused")
+		}
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, 50, 0)
+	})
+}
