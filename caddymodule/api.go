@@ -70,6 +70,8 @@ var apiRoutes = map[string]map[string]endpoint{
 	"/relay/jobs/{job}/pause":                  {http.MethodPost: turnJob("pause", (*relay.Engine).PauseJob)},
 	"/relay/jobs/{job}/resume":                 {http.MethodPost: turnJob("resume", (*relay.Engine).ResumeJob)},
 	"/relay/jobs/{job}/cancel":                 {http.MethodPost: turnJob("cancel", (*relay.Engine).CancelJob)},
+	"/relay/secrets":                           {http.MethodGet: listSecrets},
+	"/relay/secrets/{source}/{scheme}/{name}":  {http.MethodGet: showSecret},
 }
 
 func newAPI(app func() (*App, error), actor func(*http.Request) string) *api {
@@ -95,7 +97,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request) error {
 		found, _ = handler.(routed)
 	}
 	if found.methods == nil {
-		return apiError(http.StatusNotFound, fmt.Errorf("there is nothing at %s", r.URL.Path))
+		return apiError(http.StatusNotFound, fmt.Errorf("there is nothing at %s; /relay/stats, /relay/messages and /relay/deliveries are a beginning", r.URL.Path))
 	}
 	// The mux fills in the parts of the path only where it serves.
 	a.mux.ServeHTTP(nowhere{}, r)
@@ -166,7 +168,7 @@ func explainAPI(err error) error {
 	case errors.Is(err, store.ErrState), errors.Is(err, store.ErrConflict), errors.Is(err, relay.ErrTooManyJobs):
 		status = http.StatusConflict
 	case errors.Is(err, store.ErrInvalid):
-		status = http.StatusBadRequest
+		return apiError(http.StatusBadRequest, errors.New(strings.TrimSuffix(err.Error(), ": "+store.ErrInvalid.Error())))
 	case errors.Is(err, relay.ErrNotReady), errors.Is(err, relay.ErrClosed), errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrClosed):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, context.DeadlineExceeded):

@@ -43,6 +43,8 @@ configuration with --config.
 They end with 0 when what was asked for was done, with 1 when it was
 refused, and with 2 when Caddy or its store could not be reached.`,
 	CobraFunc: func(cmd *cobra.Command) {
+		cmd.Args = cobra.NoArgs // a command that does not exist is no success
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		flags := cmd.PersistentFlags()
 		flags.String("address", "", "Address of the admin endpoint (if --config is not used)")
 		flags.StringP("config", "c", "", "Configuration file that names the admin endpoint (if --address is not used)")
@@ -51,7 +53,7 @@ refused, and with 2 when Caddy or its store could not be reached.`,
 		cmd.AddCommand(
 			statsCommand(), messagesCommand(), deliveriesCommand(), showCommand(),
 			redriveCommand(), replayCommand(), cancelCommand(), deleteCommand(),
-			pauseCommand(), resumeCommand(), jobsCommand(),
+			pauseCommand(), resumeCommand(), jobsCommand(), secretsCommand(),
 		)
 	},
 }
@@ -75,7 +77,13 @@ type shell struct {
 
 // command makes a command of the relay.
 func command(use, short string, args cobra.PositionalArgs, do action) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: args}
+	cmd := &cobra.Command{Use: use, Short: short}
+	cmd.Args = func(cmd *cobra.Command, given []string) error {
+		if err := args(cmd, given); err != nil {
+			return fmt.Errorf("%w: write caddy relay %s", err, use)
+		}
+		return nil
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := newAdminClient(cmd)
 		if err == nil {

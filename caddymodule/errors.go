@@ -12,11 +12,11 @@ var (
 	errNested  = errors.New("a forward leads into a relay: deliveries can not be relayed again")
 )
 
-// What [App.LearnedSecret] says where there is none.
+// What is said where a learned secret is asked for that is not there.
 var (
-	// ErrNotExpected says that no relay of the configuration expects a secret of
+	// errNotExpected says that no relay of the configuration expects a secret of
 	// that name.
-	ErrNotExpected = errors.New("no such secret is expected")
-	// ErrNotLearned says that no handshake has brought the secret yet.
-	ErrNotLearned = errors.New("no handshake has brought the secret yet")
+	errNotExpected = errors.New("no such secret is expected")
+	// errNotLearned says that no handshake has brought the secret yet.
+	errNotLearned = errors.New("no handshake has brought the secret yet")
 )

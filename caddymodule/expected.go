@@ -13,9 +13,9 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
-// ExpectedSecret is a secret that a handshake is to bring, or has brought. It
+// expectedSecret is a secret that a handshake is to bring, or has brought. It
 // does not hold the secret.
-type ExpectedSecret struct {
+type expectedSecret struct {
 	// Source is the name of the relay.
 	Source string `json:"source"`
 	// Scheme is the name of the scheme.
@@ -28,71 +28,68 @@ type ExpectedSecret struct {
 	LearnedAt time.Time `json:"learned_at,omitzero"`
 }
 
-// ExpectedSecrets lists the secrets that the configuration expects handshakes to
-// bring, by source, scheme and name, and whether they have. The error is that of
-// the store.
-func (a *App) ExpectedSecrets(ctx context.Context) ([]ExpectedSecret, error) {
-	var all []ExpectedSecret
+// expectedSecrets lists the secrets that the configuration expects handshakes to
+// bring, by source, scheme and name, and whether they have. The engine is that of
+// the caller, since a reload may take it from the app. The error is that of the
+// store.
+func (a *App) expectedSecrets(ctx context.Context, engine *pooledEngine) ([]expectedSecret, error) {
+	all := []expectedSecret{}
 	for _, b := range a.watcher.all() {
 		for _, name := range b.config.Expected {
-			expected := ExpectedSecret{Source: b.source, Scheme: b.scheme.Name, Name: name}
+			expected := expectedSecret{Source: b.source, Scheme: b.scheme.Name, Name: name}
 			if slices.ContainsFunc(all, expected.same) {
 				continue // Caddy makes two of one block that serves http and https
 			}
-			kept, err := a.learnedSecret(ctx, expected)
+			kept, err := expected.kept(ctx, engine)
 			switch {
 			case err == nil:
 				expected.Learned, expected.LearnedAt = true, kept.CreatedAt
-			case !errors.Is(err, ErrNotLearned):
+			case !errors.Is(err, errNotLearned):
 				return nil, err
 			}
 			all = append(all, expected)
 		}
 	}
-	slices.SortFunc(all, func(x, y ExpectedSecret) int {
+	slices.SortFunc(all, func(x, y expectedSecret) int {
 		return cmp.Or(cmp.Compare(x.Source, y.Source), cmp.Compare(x.Scheme, y.Scheme), cmp.Compare(x.Name, y.Name))
 	})
 	return all, nil
 }
 
-func (e ExpectedSecret) same(other ExpectedSecret) bool {
+func (e expectedSecret) same(other expectedSecret) bool {
 	return e.Source == other.Source && e.Scheme == other.Scheme && e.Name == other.Name
 }
 
-// LearnedSecret returns a secret that a handshake has brought, for an operator
+// learnedSecret returns a secret that a handshake has brought, for an operator
 // who has to type it at the provider, as Notion asks for. Whoever calls it decides
-// who may see it. The error wraps ErrNotExpected, ErrNotLearned or is the store's;
+// who may see it. The error wraps errNotExpected, errNotLearned or is the store's;
 // none contains the secret.
-func (a *App) LearnedSecret(ctx context.Context, source, scheme, name string) ([]byte, error) {
-	wanted := ExpectedSecret{Source: source, Scheme: scheme, Name: name}
+func (a *App) learnedSecret(ctx context.Context, engine *pooledEngine, e expectedSecret) (*store.Secret, error) {
 	if !slices.ContainsFunc(a.watcher.all(), func(b *binding) bool {
-		return b.source == source && b.scheme.Name == scheme && slices.Contains(b.config.Expected, name)
+		return b.source == e.Source && b.scheme.Name == e.Scheme && slices.Contains(b.config.Expected, e.Name)
 	}) {
-		return nil, fmt.Errorf("%w: relay '%s', scheme %s, name '%s'", ErrNotExpected, source, scheme, name)
+		return nil, fmt.Errorf("%w: relay '%s', scheme %s, name '%s'", errNotExpected, e.Source, e.Scheme, e.Name)
 	}
-	kept, err := a.learnedSecret(ctx, wanted)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Clone(kept.Value), nil
+	return e.kept(ctx, engine)
 }
 
-// learnedSecret reads a secret from the store.
-func (a *App) learnedSecret(ctx context.Context, e ExpectedSecret) (*store.Secret, error) {
-	st, err := a.engine.Store()
+// kept reads a secret from the store. The error wraps errNotLearned or is the
+// store's.
+func (e expectedSecret) kept(ctx context.Context, engine *pooledEngine) (*store.Secret, error) {
+	st, err := engine.Store()
 	if err != nil {
 		return nil, err
 	}
 	entity, err := st.Entity(ctx, store.EntityKey{Kind: store.KindSecret, ID: learnedID(e.Source, e.Scheme, e.Name)})
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, ErrNotLearned
+		return nil, errNotLearned
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a learned secret: %w", err)
 	}
 	kept, ok := entity.(*store.Secret)
 	if !ok {
-		return nil, ErrNotLearned
+		return nil, errNotLearned
 	}
 	return kept, nil
 }
