@@ -42,7 +42,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return nil, err
 		}
 		if err := app.parseOption(d); err != nil {
-			return nil, err
+			return nil, withoutMisplaced(err, d)
 		}
 	}
 	return httpcaddyfile.App{Name: "relay", Value: caddyconfig.JSON(app, nil)}, nil

@@ -36,13 +36,14 @@ import (
 //	                  | fixed <gap> [<give up after>] | schedule <gaps...> | off
 //	                  [{ attempts <n>  on <statuses...>  never <statuses...> }]
 //	    max_in_flight <n>
+//	    rate_limit    <events> <window> | off
 //	    order_by      <key> [{ on_dead release|hold }] | off
 //	    resign        <scheme> <secrets...> [{ ... }] | off
 //
 //	    forward       <upstreams...> | { <directives...> }
 //	    pass
 //	    wait          <duration>
-//	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  order_by ...  resign ...  forward ... }
+//	    destination   <name> { events ...  timeout ...  retry ...  max_in_flight ...  rate_limit ...  order_by ...  resign ...  forward ... }
 //	}
 //
 // Upstreams are those of reverse_proxy, and may have a path, which then replaces
@@ -65,8 +66,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		relay:  &Handler{Name: nameFromMatcher(matcher), Origin: place(h.Dispenser)},
 		seen:   make(map[string]bool),
 	}
+	whole := *h.Dispenser
 	if err := p.parse(); err != nil {
-		return nil, err
+		return nil, withoutMisplaced(err, &whole)
 	}
 	return h.NewRoute(matcher, p.relay), nil
 }

@@ -31,6 +31,13 @@ func (p *relayParser) parseVerify() error {
 // parseScheme reads the scheme whose name is the current token.
 func parseScheme(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	name := d.Val()
+	const first = "the name of a scheme comes first, and then its secrets: verify stripe {env.STRIPE_WEBHOOK_SECRET}"
+	switch {
+	case placeholder.MatchString(name):
+		return nil, d.Errf("'%s' is no scheme: %s", name, first)
+	case looksSecret(name):
+		return nil, d.Errf("what stands behind verify looks like a secret, and is not shown here: %s", first)
+	}
 	if preset, ok := scheme.Preset(name); ok {
 		name = preset.Name
 	}
@@ -67,7 +74,7 @@ func (p *Policy) parseResign(d *caddyfile.Dispenser) (err error) {
 	p.Resign.SchemeRaw, err = parseScheme(d)
 	if err != nil {
 		// The scheme takes every line that it stands in for one of verify.
-		return errors.New(strings.Replace(err.Error(), "verify ", "resign ", 1))
+		return errors.New(strings.ReplaceAll(err.Error(), "verify ", "resign "))
 	}
 	return nil
 }

@@ -55,6 +55,9 @@ func (l RetryLimits) validate() error {
 			if status < 100 || status > 599 {
 				return fmt.Errorf("retry: %d is not an HTTP status", status)
 			}
+			if status/100 == 2 {
+				return fmt.Errorf("retry: %d is a success, after which nothing is tried again; take it out", status)
+			}
 		}
 	}
 	for _, status := range l.On {

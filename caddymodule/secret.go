@@ -42,11 +42,17 @@ func (secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`
 // errNoSecret is what is left of a {$VAR} that was not set.
 var errNoSecret = errors.New("no secret. A {$VAR} that is not set expands to nothing when the Caddyfile is read; write {env.NAME} or {file./absolute/path}")
 
+// errUnclosed is a placeholder that lacks its end.
+var errUnclosed = errors.New("a placeholder in it lacks its closing brace: write {env.NAME} or {file./absolute/path}")
+
 // resolveSecret resolves the placeholders of one secret. Its errors name the
 // placeholder and the remedy, never the secret.
 func resolveSecret(text string) (secret, error) {
 	if text == "" {
 		return secret{}, errNoSecret
+	}
+	if rest := placeholder.ReplaceAllString(text, ""); strings.Contains(rest, "{env.") || strings.Contains(rest, "{file.") {
+		return secret{}, errUnclosed
 	}
 	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
 	if err != nil {
@@ -88,7 +94,7 @@ func newSecretText(text string, now time.Time) (*secretText, error) {
 	}
 	for _, path := range paths {
 		if !filepath.IsAbs(path) && !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("the path in {file.%s} is not absolute, so that it would depend on where Caddy is started. Write {file./etc/caddy/%[1]s}", path)
+			return nil, fmt.Errorf("the path in {file.%s} is not absolute, so that it would depend on where Caddy is started. Write {file./etc/caddy/%[1]s}", shown(path))
 		}
 	}
 	file, err := watchSecret(text, now)
@@ -164,7 +170,7 @@ func unresolved(text string) error {
 			return emptyFile(strings.TrimPrefix(key, "file."))
 		case strings.HasPrefix(key, "http.request.uri.path.file."):
 			return fmt.Errorf("{file.%s} means a part of the request's path in a site block. Write the absolute path of the file: {file./etc/caddy/%[1]s}",
-				strings.TrimPrefix(key, "http.request.uri.path.file."))
+				shown(strings.TrimPrefix(key, "http.request.uri.path.file.")))
 		case strings.HasPrefix(key, "http."):
 			return fmt.Errorf("{%s} is known only while a request is served. A secret comes from {env.NAME} or {file./absolute/path}", key)
 		}

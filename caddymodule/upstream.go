@@ -26,6 +26,9 @@ func upstreamRoutes(d *caddyfile.Dispenser, upstreams []string) (caddyhttp.Route
 	var uri string
 	for i, upstream := range upstreams {
 		address, path := splitUpstream(upstream)
+		if strings.Contains(address, "://") && strings.Contains(address, "@") {
+			return nil, d.Err("an upstream has no user and password in its URL. Send them as a header: forward { reverse_proxy <upstream> { header_up Authorization ... } }")
+		}
 		if i > 0 && path != uri {
 			return nil, d.Errf("all upstreams must have the same path; '%s' differs. Put each into a destination of its own", upstream)
 		}

@@ -26,6 +26,10 @@ func (h *Handler) provisionVerify(ctx caddy.Context, app *App) error {
 	if h.rule, err = newRule(h.Dedupe, len(h.VerifyRaw) > 0); err != nil {
 		return err
 	}
+	if looksSecret(h.Name) {
+		h.log.Warn("the name of the relay holds what looks like a token, and names stand in metrics, logs and the Relay-Source header: give it another with name",
+			zap.String("origin", h.Origin))
+	}
 	if len(h.VerifyRaw) == 0 {
 		h.log.Warn("relay verifies nothing: whoever finds its URL can send to the app; add verify", zap.String("origin", h.Origin))
 	} else if err := h.loadSchemes(ctx, app); err != nil {
