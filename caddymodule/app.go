@@ -272,6 +272,9 @@ func (a *App) Cleanup() error {
 	if a.engine == nil {
 		return nil
 	}
+	if a.generation == nil && len(a.sources) > 0 {
+		a.warnSites() // caddy validate never starts an app
+	}
 	a.engine = nil
 	return dropEngine(a.key)
 }

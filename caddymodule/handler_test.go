@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -138,6 +139,17 @@ func TestRefusalsByStatus(t *testing.T) {
 	}
 	if used := r.app.engine.Budget().Used(); used != 0 {
 		t.Errorf("%d bytes of the budget are still taken", used)
+	}
+}
+
+func TestMethodThatIsNotTakenIsNoWarning(t *testing.T) {
+	r := start(t, ":0 {\nrelay /in localhost:1 {\nverify stripe "+stripeSecret+"\n}\nrespond 404\n}\n")
+	serve(t, r.relay["in"], httptest.NewRequest(http.MethodGet, "/in", nil))
+	serve(t, r.relay["in"], post("/in", "{}"))
+	for message, level := range map[string]zapcore.Level{"refused: method": zapcore.InfoLevel, "refused: missing": zapcore.WarnLevel} {
+		if lines := logs().FilterMessage(message).All(); len(lines) != 1 || lines[0].Level != level {
+			t.Errorf("%s: %+v", message, lines)
+		}
 	}
 }
 

@@ -128,7 +128,11 @@ func (h *Handler) retryAfter(reason string) string {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	metrics.request(h.Name, refused.reason)
 	metrics.rejected.WithLabelValues(h.Name, refused.reason).Inc()
-	if c := h.sampled.Check(zap.WarnLevel, "refused: "+refused.reason); c != nil {
+	level := zap.WarnLevel
+	if refused.status == http.StatusMethodNotAllowed {
+		level = zap.InfoLevel // browsers and scanners, never a webhook
+	}
+	if c := h.sampled.Check(level, "refused: "+refused.reason); c != nil {
 		fields := []zap.Field{zap.Int("status", refused.status), zap.String("source", h.Name), zap.String("remote_ip", remoteIP(r))}
 		if refused.detail != nil {
 			fields = append(fields, zap.String("detail", refused.detail()))
