@@ -188,8 +188,11 @@ func TestOperatorCancelsPausesAndResumes(t *testing.T) {
 	if canceled.State != "canceled" || canceled.EndedAt == nil {
 		t.Errorf("canceled: %+v", canceled)
 	}
-	if status, _ := d.do(http.MethodPost, "/relay/deliveries/"+first+"/1/cancel", ""); status != http.StatusConflict {
-		t.Errorf("canceling again: %d", status)
+	if status, says := d.do(http.MethodPost, "/relay/deliveries/"+first+"/1/cancel", ""); status != http.StatusConflict || !strings.Contains(says, "only open ones are canceled") {
+		t.Errorf("canceling again: %d %s", status, says)
+	}
+	if status, says := d.do(http.MethodPost, "/relay/deliveries/"+first+"/1/redrive", ""); status != http.StatusConflict || !strings.Contains(says, "to deliver a message once more, replay it") {
+		t.Errorf("re-driving a canceled one: %d %s", status, says)
 	}
 	if status, _ := d.do(http.MethodPost, pause+"/resume", ""); status != http.StatusOK {
 		t.Error("the destination can not be resumed")
@@ -298,6 +301,8 @@ func TestMistakesOfOperatorsAreExplained(t *testing.T) {
 		{"GET", "/relay/deliveries/" + unknown + "/7", "", 404, "not found"},
 		{"GET", "/relay/messages?limit=0", "", 400, "a number from 1 to 1000"},
 		{"GET", "/relay/messages?from=yesterday", "", 400, "from is 'yesterday', which is no time"},
+		{"GET", "/relay/messages?from=1h&to=2h", "", 400, "from is not before to"},
+		{"GET", "/relay/deliveries?from=1h&to=1h", "", 400, "from is not before to"},
 		{"GET", "/relay/messages?source=a&source=b", "", 400, "source is given twice"},
 		{"GET", "/relay/messages?sauce=a", "", 400, "unknown parameter 'sauce': this list has cursor, event_id, from, limit, source, tenant, to, type"},
 		{"GET", "/relay/messages?cursor=1", "", 400, "it is the next of a page"},
@@ -306,8 +311,12 @@ func TestMistakesOfOperatorsAreExplained(t *testing.T) {
 		{"POST", "/relay/destinations/in/pause", "", 404, "a destination is written <source>:<name>, as in in:default"},
 		{"POST", "/relay/destinations/in%3Atypo/resume", "", 404, "no such destination"},
 		{"POST", "/relay/jobs", `{"action":"replay"}`, 400, "this would replay everything"},
-		{"POST", "/relay/jobs", `{"action":"destroy","source":"in"}`, 400, `unknown action "destroy"`},
+		{"POST", "/relay/jobs", `{"action":"destroy","source":"in"}`, 400, `action is "destroy": it is redrive, replay or cancel`},
 		{"POST", "/relay/jobs", `{"action":"redrive","from":"soon"}`, 400, "from is 'soon', which is no time"},
+		{"POST", "/relay/jobs", `{"action":"redrive","from":"1h","to":"2h"}`, 400, "from is not before to"},
+		{"POST", "/relay/jobs", `{"action":"redrive","rate":-1}`, 400, "rate is -1: it is a number from 1"},
+		{"POST", "/relay/jobs", `{"action":"redrive","destination":"in:typo"}`, 404, "selecting by destination \"in:typo\": no such destination"},
+		{"POST", "/relay/jobs", `{"action":"cancel","destination":"in:typo","dry_run":true}`, 404, "no such destination"},
 		{"GET", "/relay/jobs/job_1", "", 404, "not found"},
 	} {
 		status, answer := d.do(c.method, c.target, c.body)

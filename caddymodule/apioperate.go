@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -71,12 +72,21 @@ func redriveDelivery(c *call) (int, any, error) { return c.operate("redrive", c.
 // cancelDelivery answers POST /relay/deliveries/{message}/{n}/cancel.
 func cancelDelivery(c *call) (int, any, error) { return c.operate("cancel", c.engine.Cancel) }
 
+// stateRemedies say which deliveries an action is for.
+var stateRemedies = map[string]string{
+	"redrive": "only dead ones are re-driven; to deliver a message once more, replay it",
+	"cancel":  "only open ones are canceled",
+}
+
 func (c *call) operate(action string, change func(context.Context, store.DeliveryID) (store.Delivery, error)) (int, any, error) {
 	id, err := c.deliveryID()
 	if err != nil {
 		return 0, nil, err
 	}
 	d, err := change(c.Context(), id)
+	if errors.Is(err, store.ErrState) {
+		return 0, nil, apiError(http.StatusConflict, fmt.Errorf("%w: %s", err, stateRemedies[action]))
+	}
 	if err != nil {
 		return 0, nil, err
 	}

@@ -58,6 +58,15 @@ func (p *parameters) time(name string) time.Time {
 	return time.Time{}
 }
 
+// between takes the times from which on and before which something was received.
+func (p *parameters) between() (from, to time.Time) {
+	from, to = p.time("from"), p.time("to")
+	if !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		p.fail("from is not before to, so that nothing lies between")
+	}
+	return from, to
+}
+
 // parseTime reads a time, or a duration for the time so long before now.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if age, err := caddy.ParseDuration(text); err == nil && age >= 0 {
@@ -102,8 +111,9 @@ func parseMessageQuery(raw string, now time.Time) (store.MessageQuery, error) {
 	}
 	q := store.MessageQuery{
 		Source: p.text("source"), Type: p.text("type"), EventID: p.text("event_id"), Tenant: p.text("tenant"),
-		From: p.time("from"), To: p.time("to"), Limit: p.limit(),
+		Limit: p.limit(),
 	}
+	q.From, q.To = p.between()
 	if cursor := p.text("cursor"); cursor != "" {
 		if q.Before, err = parseMessageID(cursor); err != nil {
 			p.fail("cursor is '%s': it is the next of a page", cursor)
@@ -120,8 +130,9 @@ func parseDeliveryQuery(raw string, now time.Time) (store.DeliveryQuery, error) 
 	}
 	q := store.DeliveryQuery{
 		Destination: p.text("destination"), Source: p.text("source"), Type: p.text("type"), EventID: p.text("event_id"),
-		From: p.time("from"), To: p.time("to"), Limit: p.limit(),
+		Limit: p.limit(),
 	}
+	q.From, q.To = p.between()
 	if err := setState(&q, p.text("state")); err != nil {
 		p.err = err
 	}

@@ -135,9 +135,13 @@ var version = sync.OnceValue(func() string {
 		return info.Main.Version
 	}
 	for _, module := range info.Deps {
-		if module.Path == modulePath {
-			return module.Version
+		if module.Path != modulePath {
+			continue
 		}
+		if module.Replace != nil {
+			return "(devel)" // built from a checkout, as xcaddy.sh does
+		}
+		return module.Version
 	}
 	return "unknown"
 })

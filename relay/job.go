@@ -62,12 +62,7 @@ type JobStatus struct {
 // store.ErrInvalid for a request that makes no sense, ErrNoDestination, or
 // ErrTooManyJobs.
 func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error) {
-	if req.To != "" {
-		if _, err := e.known(ctx, req.To); err != nil {
-			return store.Job{}, fmt.Errorf("replaying to %q: %w", req.To, err)
-		}
-	}
-	s, err := e.ready(ctx)
+	s, err := e.readyForJob(ctx, &req)
 	if err != nil {
 		return store.Job{}, err
 	}
@@ -77,6 +72,22 @@ func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error
 	}
 	job.ID = "job_" + ulid.ULID(e.ids.next(e.clock.Now())).String()
 	return s.bulks.begin(ctx, job)
+}
+
+// readyForJob returns the session that a job can be made in, once its
+// destinations are known to be some.
+func (e *Engine) readyForJob(ctx context.Context, req *JobRequest) (*session, error) {
+	if req.To != "" {
+		if _, err := e.known(ctx, req.To); err != nil {
+			return nil, fmt.Errorf("replaying to %q: %w", req.To, err)
+		}
+	}
+	if req.Query.Destination != "" {
+		if _, err := e.known(ctx, req.Query.Destination); err != nil {
+			return nil, fmt.Errorf("selecting by destination %q: %w", req.Query.Destination, err)
+		}
+	}
+	return e.ready(ctx)
 }
 
 // job makes the job of a request, as of a time.
@@ -100,7 +111,7 @@ func (req *JobRequest) job(now time.Time) (*store.Job, error) {
 		q.Open = true
 	case store.ActionReplay:
 	default:
-		return nil, fmt.Errorf("unknown action %q: %w", req.Action, store.ErrInvalid)
+		return nil, fmt.Errorf("action is %q: it is redrive, replay or cancel: %w", req.Action, store.ErrInvalid)
 	}
 	if req.Action != store.ActionRedrive && !narrow {
 		return nil, fmt.Errorf("this would %s everything, so name a destination, source, type, event id or time: %w", req.Action, store.ErrInvalid)
@@ -109,7 +120,10 @@ func (req *JobRequest) job(now time.Time) (*store.Job, error) {
 		return nil, fmt.Errorf("only a replay goes to another destination: %w", store.ErrInvalid)
 	}
 	if req.Rate < 0 {
-		return nil, fmt.Errorf("rate of %d: %w", req.Rate, store.ErrInvalid)
+		return nil, fmt.Errorf("rate is %d: it is a number from 1, or left out: %w", req.Rate, store.ErrInvalid)
+	}
+	if !q.From.IsZero() && !q.From.Before(q.To) {
+		return nil, fmt.Errorf("from is not before to, so that nothing lies between: %w", store.ErrInvalid)
 	}
 	return &store.Job{Action: req.Action, Query: q, To: req.To, Rate: req.Rate, By: req.By, State: store.JobRunning}, nil
 }
@@ -125,9 +139,9 @@ func (s *session) latest() time.Time {
 }
 
 // CountJob tells how many deliveries a job would change now, without changing
-// any. It stops counting at limit.
+// any. It stops counting at limit. Its errors are those of StartJob.
 func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (uint64, error) {
-	s, err := e.ready(ctx)
+	s, err := e.readyForJob(ctx, &req)
 	if err != nil {
 		return 0, err
 	}
