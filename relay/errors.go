@@ -20,7 +20,7 @@ var (
 
 	// ErrDiskFull says that there is too little space on the disk, or that the store
 	// takes all that it may. It accepts again by itself when there is space.
-	ErrDiskFull = errors.New("relay has no disk space")
+	ErrDiskFull = errors.New("relay has no disk space: min_free or max_disk is reached")
 
 	// ErrDeadline says that the commit did not end in time. It may still succeed;
 	// the sender's retry will then be a duplicate.
