@@ -77,6 +77,12 @@ func TestCommandsPrintTables(t *testing.T) {
 				Deliveries: []deliveryView{goldenDelivery(), replay},
 			})
 		},
+		"secrets": func(w io.Writer) {
+			printSecrets(w, &secretsView{Secrets: []expectedSecret{
+				{Source: "hooks/asana", Scheme: "asana", Name: "board-a", Learned: true, LearnedAt: goldenTime},
+				{Source: "hooks/notion", Scheme: "notion", Name: "default"},
+			}})
+		},
 		"jobs": func(w io.Writer) {
 			printJobs(w, &map[string][]jobView{"jobs": {
 				{ID: "job_2", Action: "replay", State: "running", Source: "stripe", From: &goldenTime, ReplayTo: "stripe:ledger", CreatedAt: goldenLate, Done: 1204, WaitsFor: "stripe:ledger"},

@@ -57,7 +57,8 @@ A verify token is a text of your own that you type at the provider, and that com
 block of %s.
 
 A secret that the handshake itself brings is taken once, while it is expected (` + "`expect_secret`" + `), and kept in the store.
-A secret that you know already is written as for all others. This is for %s.
+` + "`caddy relay secrets`" + ` shows whether it has come. A secret that you know already is written as for all others. This is
+for %s.
 
 ### Keys that are fetched
 
