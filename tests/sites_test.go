@@ -112,7 +112,10 @@ func TestFiveSites(t *testing.T) {
 	u := newUpstream(t)
 	s := newServer(t)
 	text, addrs := sites(t, u)
-	s.run(s.caddyfile(text), addrs[len(addrs)-1])
+	s.start(s.caddyfile(text))
+	for _, addr := range addrs {
+		s.awaitReady(addr) // Caddy opens its listeners in any order
+	}
 	for i, shape := range siteShapes {
 		for _, c := range refusedRequests() {
 			before := u.requests()
