@@ -10,21 +10,17 @@ import (
 
 // Books returns the books of every destination that ever had a delivery.
 func (s *Store) Books(ctx context.Context) (map[string]store.Books, error) {
-	const doing = "reading books"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	if err := s.lock(ctx); err != nil {
-		return nil, s.answer(doing, err)
-	}
-	defer s.unlock()
-	books := make(map[string]store.Books, len(s.books))
-	for destination, b := range s.books {
-		books[destination] = *b
-	}
-	return books, nil
+	return reading(s, "reading books", func() (map[string]store.Books, error) {
+		if err := s.lock(ctx); err != nil {
+			return nil, err
+		}
+		defer s.unlock()
+		books := make(map[string]store.Books, len(s.books))
+		for destination, b := range s.books {
+			books[destination] = *b
+		}
+		return books, nil
+	})
 }
 
 func (s *Store) loadBooks() error {

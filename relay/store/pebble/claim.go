@@ -17,26 +17,21 @@ import (
 // Claim leases deliveries of one destination that are due and held by nobody. It
 // writes nothing.
 func (s *Store) Claim(ctx context.Context, req store.ClaimRequest) (store.Claimed, error) {
-	const doing = "claiming"
-	end, err := s.begin(doing)
-	if err != nil {
-		return store.Claimed{}, err
-	}
-	defer end()
+	return reading(s, "claiming", func() (store.Claimed, error) { return s.leaseDue(ctx, &req) })
+}
+
+func (s *Store) leaseDue(ctx context.Context, req *store.ClaimRequest) (store.Claimed, error) {
 	if req.Limit < 1 {
-		return store.Claimed{}, fmt.Errorf("claiming: limit %d: %w", req.Limit, store.ErrInvalid)
+		return store.Claimed{}, fmt.Errorf("limit %d: %w", req.Limit, store.ErrInvalid)
 	}
-	claimed, last, err := s.lease(ctx, &req)
+	claimed, last, err := s.lease(ctx, req)
 	if err == nil && len(claimed.Deliveries) > 0 {
 		// A delivery can be read before it is durable. It may not be sent before
 		// that: a crash would lose a message that the destination has seen, and the
 		// sender's retry would become another one.
 		err = last.wait()
 	}
-	if err := s.answer(doing, err); err != nil {
-		return store.Claimed{}, err
-	}
-	return claimed, nil
+	return claimed, err
 }
 
 // lease claims in the writer's place, and returns the last commit that what was

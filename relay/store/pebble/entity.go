@@ -57,17 +57,7 @@ func (t *txn) putEntity(e store.Entity) error {
 
 // Entity returns an entity.
 func (s *Store) Entity(_ context.Context, key store.EntityKey) (store.Entity, error) {
-	doing := "reading " + string(key.Kind)
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	e, err := s.entity(key)
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return e, nil
+	return reading(s, "reading "+string(key.Kind), func() (store.Entity, error) { return s.entity(key) })
 }
 
 func (s *Store) entity(key store.EntityKey) (store.Entity, error) {
@@ -81,23 +71,13 @@ func (s *Store) entity(key store.EntityKey) (store.Entity, error) {
 
 // ListEntities returns entities by id.
 func (s *Store) ListEntities(_ context.Context, q store.EntityQuery) ([]store.Entity, error) {
-	const doing = "listing entities"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	if q.Limit < 1 {
-		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
-	}
-	found, err := s.listEntities(&q)
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return found, nil
+	return reading(s, "listing entities", func() ([]store.Entity, error) { return s.listEntities(&q) })
 }
 
 func (s *Store) listEntities(q *store.EntityQuery) ([]store.Entity, error) {
+	if q.Limit < 1 {
+		return nil, fmt.Errorf("limit %d: %w", q.Limit, store.ErrInvalid)
+	}
 	prefix := appendEntityPrefix(nil, q.Kind, q.Tenant)
 	it, err := s.iterate(prefix)
 	if err != nil {

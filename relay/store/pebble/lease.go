@@ -95,15 +95,13 @@ func (s *Store) grant(d *store.Delivery, until time.Time) {
 
 // ClaimByID leases one delivery that is open and held by nobody. It writes nothing.
 func (s *Store) ClaimByID(ctx context.Context, id store.DeliveryID, lease time.Duration) (store.Delivery, error) {
-	const doing = "claiming"
-	end, err := s.begin(doing)
-	if err != nil {
-		return store.Delivery{}, err
-	}
-	defer end()
+	return reading(s, "claiming", func() (store.Delivery, error) { return s.leaseByID(ctx, id, lease) })
+}
+
+func (s *Store) leaseByID(ctx context.Context, id store.DeliveryID, lease time.Duration) (store.Delivery, error) {
 	var d store.Delivery
 	var last *commit
-	err = s.read(ctx, func(t *txn) error {
+	err := s.read(ctx, func(t *txn) error {
 		c, err := t.load(id)
 		if err != nil {
 			return err
@@ -119,10 +117,7 @@ func (s *Store) ClaimByID(ctx context.Context, id store.DeliveryID, lease time.D
 	if err == nil {
 		err = last.wait() // as in Claim
 	}
-	if err := s.answer(doing, err); err != nil {
-		return store.Delivery{}, err
-	}
-	return d, nil
+	return d, err
 }
 
 // holds reports whether a lease is the one under which d is held. Only a newer

@@ -17,17 +17,7 @@ import (
 
 // Message returns a message.
 func (s *Store) Message(_ context.Context, id store.MessageID) (*store.Message, error) {
-	const doing = "reading message"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	m, err := s.message(id)
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return reading(s, "reading message", func() (*store.Message, error) { return s.message(id) })
 }
 
 func (s *Store) message(id store.MessageID) (*store.Message, error) {
@@ -53,25 +43,17 @@ func explainRead(err error) error {
 
 // Deliveries returns the deliveries of a message by number.
 func (s *Store) Deliveries(ctx context.Context, id store.MessageID) ([]store.Delivery, error) {
-	const doing = "reading deliveries"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	var all []store.Delivery
-	err = s.read(ctx, func(t *txn) error {
-		changes, err := t.deliveries(id)
-		all = make([]store.Delivery, 0, len(changes))
-		for _, c := range changes {
-			all = append(all, c.Delivery)
-		}
-		return err
+	return reading(s, "reading deliveries", func() (all []store.Delivery, err error) {
+		err = s.read(ctx, func(t *txn) error {
+			changes, err := t.deliveries(id)
+			all = make([]store.Delivery, 0, len(changes))
+			for _, c := range changes {
+				all = append(all, c.Delivery)
+			}
+			return err
+		})
+		return all, err
 	})
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return all, nil
 }
 
 // read runs a transaction that changes nothing.
@@ -87,24 +69,16 @@ func (s *Store) read(ctx context.Context, look func(*txn) error) error {
 
 // Attempts returns the recorded attempts of a delivery, oldest first.
 func (s *Store) Attempts(ctx context.Context, id store.DeliveryID) ([]store.Attempt, error) {
-	const doing = "reading attempts"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	var all []store.Attempt
-	err = s.read(ctx, func(t *txn) error {
-		if _, err := t.load(id); err != nil {
+	return reading(s, "reading attempts", func() (all []store.Attempt, err error) {
+		err = s.read(ctx, func(t *txn) error {
+			if _, err := t.load(id); err != nil {
+				return err
+			}
+			all, err = s.attempts(id)
 			return err
-		}
-		all, err = s.attempts(id)
-		return err
+		})
+		return all, err
 	})
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return all, nil
 }
 
 func (s *Store) attempts(id store.DeliveryID) ([]store.Attempt, error) {
@@ -126,23 +100,13 @@ func (s *Store) attempts(id store.DeliveryID) ([]store.Attempt, error) {
 
 // ListMessages returns messages without their bodies, newest first.
 func (s *Store) ListMessages(ctx context.Context, q store.MessageQuery) ([]store.Message, error) {
-	const doing = "listing messages"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	if q.Limit < 1 {
-		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
-	}
-	found, err := s.listMessages(ctx, &q)
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return found, nil
+	return reading(s, "listing messages", func() ([]store.Message, error) { return s.listMessages(ctx, &q) })
 }
 
 func (s *Store) listMessages(ctx context.Context, q *store.MessageQuery) ([]store.Message, error) {
+	if q.Limit < 1 {
+		return nil, fmt.Errorf("limit %d: %w", q.Limit, store.ErrInvalid)
+	}
 	prefix := listingPrefix(q)
 	it, err := s.iterate(prefix)
 	if err != nil {

@@ -12,14 +12,11 @@ import (
 
 // Recall returns what a dedupe key stands for.
 func (s *Store) Recall(ctx context.Context, key store.DedupeKey, window time.Duration) (store.Sighting, error) {
-	const doing = "recalling a dedupe key"
-	end, err := s.begin(doing)
-	if err != nil {
-		return store.Sighting{}, err
-	}
-	defer end()
-	var seen store.Sighting
-	c, err := s.apply(ctx, func(t *txn) error {
+	return reading(s, "recalling a dedupe key", func() (store.Sighting, error) { return s.sighting(ctx, key, window) })
+}
+
+func (s *Store) sighting(ctx context.Context, key store.DedupeKey, window time.Duration) (seen store.Sighting, err error) {
+	c, err := s.apply(ctx, func(t *txn) (err error) {
 		var known bool
 		if seen, known, err = t.recall(key, window); err != nil || known {
 			return err
@@ -29,10 +26,7 @@ func (s *Store) Recall(ctx context.Context, key store.DedupeKey, window time.Dur
 	if err == nil {
 		err = c.waitFor(ctx)
 	}
-	if err = s.answer(doing, err); err != nil {
-		return store.Sighting{}, err
-	}
-	return seen, nil
+	return seen, err
 }
 
 // Remember keeps a dedupe key without a message.

@@ -121,6 +121,22 @@ func (s *Store) answer(doing string, err error) error {
 	return nil
 }
 
+// reading runs an operation that changes nothing. What it has found counts only if
+// the store has not failed by then.
+func reading[T any](s *Store, doing string, look func() (T, error)) (T, error) {
+	var none T
+	end, err := s.begin(doing)
+	if err != nil {
+		return none, err
+	}
+	defer end()
+	found, err := look()
+	if err := s.answer(doing, err); err != nil {
+		return none, err
+	}
+	return found, nil
+}
+
 // wrap is answer for what has written: its commit has told the truth already.
 func (s *Store) wrap(doing string, err error) error {
 	if err != nil {

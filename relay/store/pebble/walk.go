@@ -29,23 +29,18 @@ const (
 
 // ListDeliveries returns deliveries by id.
 func (s *Store) ListDeliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {
-	const doing = "listing deliveries"
-	end, err := s.begin(doing)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
+	return reading(s, "listing deliveries", func() ([]store.Delivery, error) { return s.listDeliveries(ctx, &q) })
+}
+
+func (s *Store) listDeliveries(ctx context.Context, q *store.DeliveryQuery) ([]store.Delivery, error) {
 	if q.Limit < 1 {
-		return nil, fmt.Errorf("%s: limit %d: %w", doing, q.Limit, store.ErrInvalid)
+		return nil, fmt.Errorf("limit %d: %w", q.Limit, store.ErrInvalid)
 	}
-	w, err := s.walk(ctx, &q)
+	w, err := s.walk(ctx, q)
 	for err == nil && !w.done && len(w.found) < q.Limit {
 		err = s.read(ctx, func(t *txn) error { return firstError(w.page(t), s.ended()) })
 	}
-	if err := s.answer(doing, err); err != nil {
-		return nil, err
-	}
-	return w.found, nil
+	return w.found, err
 }
 
 // walk goes through the deliveries that a query may select, by id, along the
