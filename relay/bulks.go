@@ -241,17 +241,9 @@ func (bs *bulks) held(id string) string {
 	return bs.holds[id]
 }
 
-// wait lets time pass, and reports whether ctx has not ended meanwhile.
+// wait lets time pass and reports whether ctx has not ended meanwhile.
 func (bs *bulks) wait(ctx context.Context, d time.Duration) bool {
-	over := make(chan struct{})
-	stop := bs.session.engine.clock.AfterFunc(d, func() { close(over) })
-	defer stop()
-	select {
-	case <-over:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return wait(ctx, bs.session.engine.clock, d)
 }
 
 // close stops all jobs where they stand; they stay running for the next session.

@@ -2,7 +2,10 @@
 
 package relay
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Clock tells the time and wakes the engine.
 type Clock interface {
@@ -23,4 +26,23 @@ func (systemClock) Now() time.Time { return time.Now() }
 
 func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
 	return time.AfterFunc(d, f).Stop
+}
+
+// timer returns a channel that is closed once d has passed, and what ends the timer
+// before that.
+func timer(clock Clock, d time.Duration) (over <-chan struct{}, stop func() bool) {
+	passed := make(chan struct{})
+	return passed, clock.AfterFunc(d, func() { close(passed) })
+}
+
+// wait lets time pass and reports whether ctx has not ended meanwhile.
+func wait(ctx context.Context, clock Clock, d time.Duration) bool {
+	over, stop := timer(clock, d)
+	defer stop()
+	select {
+	case <-over:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -309,7 +309,7 @@ func (e *Engine) recover(s *session) {
 		e.log.Warn("closing the failed store", zap.Error(err))
 	}
 	for gap := reopenFirst; ; gap = min(2*gap, reopenLongest) {
-		if !e.wait(gap) {
+		if !wait(e.life, e.clock, gap) {
 			return
 		}
 		err := e.Start(e.life)
@@ -328,19 +328,6 @@ const (
 	reopenFirst   = time.Second
 	reopenLongest = 30 * time.Second
 )
-
-// wait reports whether the engine is still there after d.
-func (e *Engine) wait(d time.Duration) bool {
-	over := make(chan struct{})
-	stop := e.clock.AfterFunc(d, func() { close(over) })
-	defer stop()
-	select {
-	case <-over:
-		return true
-	case <-e.life.Done():
-		return false
-	}
-}
 
 // expired returns a context that has ended.
 func expired() context.Context {

@@ -114,8 +114,7 @@ func (s *session) over() bool {
 
 // pause waits and reports whether the session still goes on after that.
 func (s *session) pause(d time.Duration) bool {
-	over := make(chan struct{})
-	stop := s.engine.clock.AfterFunc(d, func() { close(over) })
+	over, stop := timer(s.engine.clock, d)
 	defer stop()
 	select {
 	case <-over:

@@ -121,8 +121,7 @@ func (t *trial) try(suspect journal.Suspect, patience time.Duration) error {
 		return nil
 	}
 	s.dispatcher.post(event{kind: putOnTrial, destination: target.ID, job: j})
-	over := make(chan struct{})
-	stop := s.engine.clock.AfterFunc(patience, func() { close(over) })
+	over, stop := timer(s.engine.clock, patience)
 	defer stop()
 	select {
 	case <-j.tried:
