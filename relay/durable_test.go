@@ -23,29 +23,40 @@ func onDisk(t *testing.T, dir string, answer func(ctx context.Context, a Attempt
 	return e
 }
 
-func TestP1_P3_AcceptedMessagesOutliveARestartOnDisk(t *testing.T) {
-	const messages = 2 * readyWindow
-	dir := t.TempDir()
-	accept := func(e *Engine, i int) Receipt {
-		body := fmt.Sprint(i)
-		r := &rig{Engine: e, t: t}
-		receipt, err := e.Accept(t.Context(), r.inbound(body))
-		if err != nil {
-			t.Errorf("accepting %s: %v", body, err)
-		}
-		return receipt
+// acceptNumber has a message accepted whose body is a number.
+func acceptNumber(t *testing.T, e *Engine, n int) Receipt {
+	t.Helper()
+	body := fmt.Sprint(n)
+	r := &rig{Engine: e, t: t}
+	receipt, err := e.Accept(t.Context(), r.inbound(body))
+	if err != nil {
+		t.Errorf("accepting %s: %v", body, err)
 	}
-	e := onDisk(t, dir, hangs)
+	return receipt
+}
+
+// acceptMany has so many of them accepted by several senders at once, and returns their ids by number.
+func acceptMany(t *testing.T, e *Engine, messages int) []store.MessageID {
+	t.Helper()
+	const senders = 16
 	var group sync.WaitGroup
 	ids := make([]store.MessageID, messages)
-	for worker := range 16 {
+	for sender := range senders {
 		group.Go(func() {
-			for i := worker; i < messages; i += 16 {
-				ids[i] = accept(e, i).ID
+			for n := sender; n < messages; n += senders {
+				ids[n] = acceptNumber(t, e, n).ID
 			}
 		})
 	}
 	group.Wait()
+	return ids
+}
+
+func TestP1_P3_AcceptedMessagesOutliveARestartOnDisk(t *testing.T) {
+	const messages = 2 * readyWindow
+	dir := t.TempDir()
+	e := onDisk(t, dir, hangs)
+	ids := acceptMany(t, e, messages)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +78,11 @@ func TestP1_P3_AcceptedMessagesOutliveARestartOnDisk(t *testing.T) {
 		seen[body] = true
 	}
 	for _, i := range []int{0, messages / 2, messages - 1} {
-		if receipt := accept(e, i); receipt.Verdict == store.Fresh || receipt.ID != ids[i] {
+		if receipt := acceptNumber(t, e, i); receipt.Verdict == store.Fresh || receipt.ID != ids[i] {
 			t.Errorf("a duplicate after the restart is %+v, want %s", receipt, ids[i])
 		}
 	}
-	accept(e, messages)
+	acceptNumber(t, e, messages)
 	if body := <-delivered; body != fmt.Sprint(messages) {
 		t.Errorf("message %s was delivered twice", body)
 	}

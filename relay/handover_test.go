@@ -87,73 +87,78 @@ func TestP10_WaitingDeliveriesDoNotKeepNewMessagesOut(t *testing.T) {
 	})
 }
 
+// errBusy is what a store says that does not want to just now.
+var errBusy = errors.New("busy")
+
+// courses are what can become of a message between its body and its end.
+var courses = map[string]func(t *testing.T, r *rig){
+	"delivered": func(_ *testing.T, r *rig) { r.accept("a") },
+	"without a destination": func(t *testing.T, r *rig) {
+		in := r.inbound("a")
+		in.Targets = nil
+		if _, err := r.Accept(t.Context(), in); err != nil {
+			t.Error(err)
+		}
+	},
+	"to several destinations": func(_ *testing.T, r *rig) { r.accept("a", "d", "d2", "gone") },
+	"after a failed attempt": func(t *testing.T, r *rig) {
+		r.upstream.set(refuses)
+		r.accept("a")
+		settle(time.Second / 2)
+		if used := r.Budget().Used(); used != 0 {
+			t.Errorf("%d bytes are taken while the delivery waits for its retry", used)
+		}
+	},
+	"a duplicate": func(_ *testing.T, r *rig) { r.accept("a"); r.accept("a") },
+	"a failed commit": func(t *testing.T, r *rig) {
+		r.store.accept.set(func([]store.Acceptance) error { return errBusy })
+		if _, err := r.Accept(t.Context(), r.inbound("a")); !errors.Is(err, errBusy) {
+			t.Error(err)
+		}
+	},
+	"over the deadline": func(t *testing.T, r *rig) {
+		r.store.accept.set(func([]store.Acceptance) error { time.Sleep(time.Second); return nil })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := r.Accept(ctx, r.inbound("a")); !errors.Is(err, ErrDeadline) {
+			t.Error(err)
+		}
+	},
+	"while draining": func(t *testing.T, r *rig) { r.Drain(t.Context()); r.accept("a") },
+	"released by the drain": func(t *testing.T, r *rig) {
+		r.upstream.set(hangs)
+		for i := range 100 {
+			r.accept(fmt.Sprint(i))
+		}
+		r.Drain(t.Context())
+	},
+	"after the close": func(t *testing.T, r *rig) {
+		r.close()
+		if _, err := r.Accept(t.Context(), r.inbound("a")); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	},
+	"in the queue at the close": func(t *testing.T, r *rig) {
+		r.store.accept.set(func([]store.Acceptance) error { time.Sleep(time.Second); return nil })
+		for i := range 1000 {
+			go func() { _, _ = r.Accept(context.Background(), r.inbound(fmt.Sprint(i))) }()
+		}
+		synctest.Wait()
+	},
+	"a destination that goes": func(_ *testing.T, r *rig) {
+		r.upstream.set(hangs)
+		for i := range 100 {
+			r.accept(fmt.Sprint(i))
+		}
+		r.Detach(r.generation)
+	},
+}
+
 func TestTheMemoryOfAMessageIsGivenBackOnce(t *testing.T) {
-	failed := errors.New("busy")
-	for name, test := range map[string]func(t *testing.T, r *rig){
-		"delivered": func(_ *testing.T, r *rig) { r.accept("a") },
-		"without a destination": func(t *testing.T, r *rig) {
-			in := r.inbound("a")
-			in.Targets = nil
-			if _, err := r.Accept(t.Context(), in); err != nil {
-				t.Error(err)
-			}
-		},
-		"to several destinations": func(_ *testing.T, r *rig) { r.accept("a", "d", "d2", "gone") },
-		"after a failed attempt": func(t *testing.T, r *rig) {
-			r.upstream.set(refuses)
-			r.accept("a")
-			settle(time.Second / 2)
-			if used := r.Budget().Used(); used != 0 {
-				t.Errorf("%d bytes are taken while the delivery waits for its retry", used)
-			}
-		},
-		"a duplicate": func(_ *testing.T, r *rig) { r.accept("a"); r.accept("a") },
-		"a failed commit": func(t *testing.T, r *rig) {
-			r.store.accept.set(func([]store.Acceptance) error { return failed })
-			if _, err := r.Accept(t.Context(), r.inbound("a")); !errors.Is(err, failed) {
-				t.Error(err)
-			}
-		},
-		"over the deadline": func(t *testing.T, r *rig) {
-			r.store.accept.set(func([]store.Acceptance) error { time.Sleep(time.Second); return nil })
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			defer cancel()
-			if _, err := r.Accept(ctx, r.inbound("a")); !errors.Is(err, ErrDeadline) {
-				t.Error(err)
-			}
-		},
-		"while draining": func(t *testing.T, r *rig) { r.Drain(t.Context()); r.accept("a") },
-		"released by the drain": func(t *testing.T, r *rig) {
-			r.upstream.set(hangs)
-			for i := range 100 {
-				r.accept(fmt.Sprint(i))
-			}
-			r.Drain(t.Context())
-		},
-		"after the close": func(t *testing.T, r *rig) {
-			r.close()
-			if _, err := r.Accept(t.Context(), r.inbound("a")); !errors.Is(err, ErrClosed) {
-				t.Error(err)
-			}
-		},
-		"in the queue at the close": func(t *testing.T, r *rig) {
-			r.store.accept.set(func([]store.Acceptance) error { time.Sleep(time.Second); return nil })
-			for i := range 1000 {
-				go func() { _, _ = r.Accept(context.Background(), r.inbound(fmt.Sprint(i))) }()
-			}
-			synctest.Wait()
-		},
-		"a destination that goes": func(_ *testing.T, r *rig) {
-			r.upstream.set(hangs)
-			for i := range 100 {
-				r.accept(fmt.Sprint(i))
-			}
-			r.Detach(r.generation)
-		},
-	} {
+	for name, course := range courses {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, r *rig) {
-				test(t, r)
+				course(t, r)
 				settle(2 * time.Minute)
 				if used := r.Budget().Used(); used != 0 {
 					t.Errorf("%d bytes are taken when all is over", used)

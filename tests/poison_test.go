@@ -4,6 +4,7 @@ package tests
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,24 +67,24 @@ func TestC20_PoisonGoesToTheDeadLetters(t *testing.T) {
 	sending.Wait()
 	stop()
 	u.turn(well)
-	missing := func() (list []string) {
-		for _, id := range owed(p, u) {
-			if id != poison.id {
-				list = append(list, id)
-			}
-		}
-		return list
-	}
-	eventually(t, 30*time.Second, "all others are delivered", func() bool { return len(missing()) == 0 })
+	eventually(t, 30*time.Second, "all others are delivered", func() bool {
+		return !slices.ContainsFunc(owed(p, u), func(id string) bool { return id != poison.id })
+	})
 	s.stop()
-	c := lookUp(t, s.store, []string{poison.id})
-	for _, id := range c.messages[poison.id] {
+	checkPoisoned(t, s, poison.id)
+	closeBooks(t, s, p, u, crashes...)
+}
+
+// checkPoisoned looks whether the one message of an event is a dead letter for what it did.
+func checkPoisoned(t *testing.T, s *server, event string) {
+	t.Helper()
+	c := lookUp(t, s.store, []string{event})
+	for _, id := range c.messages[event] {
 		if d := c.deliveries[id][0]; d.State != store.Dead || !strings.HasPrefix(d.LastError, "poison: ") {
 			t.Errorf("the poison is %s: %q", d.State, d.LastError)
 		}
 	}
-	if len(c.messages[poison.id]) != 1 {
-		t.Errorf("%d messages of the poison", len(c.messages[poison.id]))
+	if len(c.messages[event]) != 1 {
+		t.Errorf("%d messages of the poison", len(c.messages[event]))
 	}
-	closeBooks(t, s, p, u, crashes...)
 }
