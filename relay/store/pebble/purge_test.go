@@ -88,11 +88,7 @@ func TestC17_PurgeGivesSpaceBack(t *testing.T) {
 	if err != nil || p.Messages != messages-len(stay) {
 		t.Fatalf("Purge: %+v, %v", p, err)
 	}
-	for deadline := time.Now().Add(patience); diskUse(t, dir) > before/2; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("disk use was %d, is %d", before, diskUse(t, dir))
-		}
-	}
+	await(t, "half of the disk's use is given back", func() bool { return diskUse(t, dir) <= before/2 })
 	for _, a := range stay {
 		checkHas(t, s, a)
 	}
@@ -116,15 +112,11 @@ func TestDiskUseIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		await(t, "Health tells the use of the disk", func() bool {
 			use, h := diskUse(t, dir), s.Health()
-			if used := int64(h.UsedBytes); h.FreeBytes > 0 && used > use*8/10 && used < use*12/10 {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("disk use is %d, Health says %+v", use, h)
-			}
-		}
+			used := int64(h.UsedBytes)
+			return h.FreeBytes > 0 && used > use*8/10 && used < use*12/10
+		})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
