@@ -18,8 +18,13 @@ func TestPercentileIsTheNearestRank(t *testing.T) {
 		p       float64
 		want    int64
 	}{
-		{hundred, 50, 50}, {hundred, 99, 99}, {hundred, 100, 100}, {hundred, 0, 1},
-		{[]int64{7}, 99, 7}, {[]int64{3, 1, 2}, 50, 2}, {nil, 50, 0},
+		{hundred, 50, 50},
+		{hundred, 99, 99},
+		{hundred, 100, 100},
+		{hundred, 0, 1},
+		{[]int64{7}, 99, 7},
+		{[]int64{3, 1, 2}, 50, 2},
+		{nil, 50, 0},
 	} {
 		if got := percentile(slices.Clone(c.samples), c.p); got != c.want {
 			t.Errorf("percentile %v of %d samples: %d, want %d", c.p, len(c.samples), got, c.want)
