@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
@@ -11,46 +10,30 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
+	"github.com/caddy-relay/caddy-relay/relay/scheme/schemetest"
 )
 
-// exchange is one question of a provider and the answer that it wants.
-type exchange struct {
-	ID            string            `json:"id"`
-	Provider      string            `json:"provider"`
-	Method        string            `json:"method"`
-	URL           string            `json:"url"`
-	Headers       map[string]string `json:"request_headers"`
-	Body          string            `json:"request_body"`
-	Secret        string            `json:"secret"`
-	ExpectStatus  int               `json:"expect_status"`
-	ExpectHeaders map[string]string `json:"expect_headers"`
-	ExpectBody    string            `json:"expect_body"`
-	BodyMatch     string            `json:"body_match"`
-}
+// exchange is a question of a provider.
+type exchange struct{ schemetest.Exchange }
 
 func exchanges(t *testing.T) []exchange {
 	t.Helper()
-	text, err := os.ReadFile("../relay/scheme/testdata/handshakes.jsonl")
+	rows, err := schemetest.Exchanges()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []exchange
-	for line := range bytes.Lines(text) {
-		var e exchange
-		if err := json.Unmarshal(line, &e); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, e)
+	if len(rows) < 12 {
+		t.Fatalf("only %d handshakes", len(rows))
 	}
-	if len(all) < 12 {
-		t.Fatalf("only %d handshakes", len(all))
+	all := make([]exchange, 0, len(rows))
+	for _, row := range rows {
+		all = append(all, exchange{row})
 	}
 	return all
 }

@@ -27,6 +27,7 @@ func TestArrowsPointDown(t *testing.T) {
 		{"relay/journal", nil, false},
 		{"relay/retry", nil, false},
 		{"relay/scheme", nil, false},
+		{"relay/scheme/schemetest", nil, false},
 		{"relay/store", nil, false},
 		{"relay/store/memory", []string{"relay/store"}, false},
 		{"relay/store/pebble", []string{"relay/store"}, false},

@@ -3,7 +3,6 @@
 package scheme
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
@@ -12,44 +11,27 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/scheme/schemetest"
 )
 
-// exchange is one row of testdata/handshakes.jsonl.
-type exchange struct {
-	ID            string            `json:"id"`
-	Provider      string            `json:"provider"`
-	Method        string            `json:"method"`
-	URL           string            `json:"url"`
-	Headers       map[string]string `json:"request_headers"`
-	Body          string            `json:"request_body"`
-	Secret        string            `json:"secret"`
-	ExpectStatus  int               `json:"expect_status"`
-	ExpectHeaders map[string]string `json:"expect_headers"`
-	ExpectBody    string            `json:"expect_body"`
-	BodyMatch     string            `json:"body_match"`
-}
+// exchange is a question of a provider.
+type exchange struct{ schemetest.Exchange }
 
 func readExchanges(t *testing.T) []exchange {
 	t.Helper()
-	f, err := os.Open("testdata/handshakes.jsonl")
+	rows, err := schemetest.Exchanges()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var all []exchange
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var e exchange
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, e)
+	all := make([]exchange, 0, len(rows))
+	for _, row := range rows {
+		all = append(all, exchange{row})
 	}
 	return all
 }

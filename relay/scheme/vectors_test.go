@@ -3,40 +3,17 @@
 package scheme
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
-	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-relay/caddy-relay/relay/scheme/schemetest"
 )
 
-// vector is one request of testdata/vectors.jsonl, taken from a provider's
-// documentation or SDK; each row names its source.
-type vector struct {
-	ID        string              `json:"id"`
-	Provider  string              `json:"provider"`
-	Variant   string              `json:"variant"`
-	Secret    string              `json:"secret"`
-	Secrets   []string            `json:"secrets"`
-	KeyID     string              `json:"key_id"`
-	Keys      map[string]string   `json:"keys"`
-	Method    string              `json:"method"`
-	URL       string              `json:"url"`
-	Headers   map[string][]string `json:"headers"`
-	Body      []byte              `json:"body_b64"`
-	Now       *int64              `json:"now"`
-	Tolerance *int64              `json:"tolerance_s"`
-	Expect    string              `json:"expect"`
-	Why       string              `json:"why"`
-	EventID   string              `json:"event_id"`
-	EventType string              `json:"event_type"`
-	Source    string              `json:"source"`
-	Kind      string              `json:"source_kind"`
-}
+// vector is a request of a provider.
+type vector struct{ schemetest.Vector }
 
 // vectorPresets maps provider and variant of a vector to a preset of another name.
 var vectorPresets = map[string]string{
@@ -52,34 +29,19 @@ var vectorPresets = map[string]string{
 
 func readVectors(t testing.TB) []vector {
 	t.Helper()
-	f, err := os.Open("testdata/vectors.jsonl")
+	rows, err := schemetest.Vectors()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var all []vector
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var v vector
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, v)
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+	all := make([]vector, 0, len(rows))
+	for _, row := range rows {
+		all = append(all, vector{row})
 	}
 	return all
 }
 
 func (v *vector) request() *Request {
-	r := &Request{Method: v.Method, URL: v.URL, Header: make(http.Header), Body: v.Body}
-	for name, lines := range v.Headers {
-		for _, line := range lines {
-			r.Header.Add(name, line)
-		}
-	}
+	r := &Request{Method: v.Method, URL: v.URL, Header: v.Header(), Body: v.Body}
 	if u, err := url.Parse(v.URL); err == nil {
 		r.Host = u.Host
 	}
@@ -94,13 +56,8 @@ func (v *vector) now() time.Time {
 }
 
 func (v *vector) preset() (*Scheme, bool) {
-	name := v.Provider
-	if v.Variant != "" {
-		name += "/" + v.Variant
-	}
-	if mapped, ok := vectorPresets[name]; ok {
-		name = mapped
-	} else {
+	name, ok := vectorPresets[v.Name()]
+	if !ok {
 		name = v.Provider
 	}
 	s, ok := Preset(name)

@@ -3,74 +3,32 @@
 package sdk
 
 import (
-	"bufio"
-	"encoding/json"
-	"net/http"
 	"net/url"
-	"os"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
+	"github.com/caddy-relay/caddy-relay/relay/scheme/schemetest"
 )
 
-// vector is a request of relay/scheme's own test data, which names its source.
-type vector struct {
-	ID       string              `json:"id"`
-	Provider string              `json:"provider"`
-	Variant  string              `json:"variant"`
-	Secret   string              `json:"secret"`
-	Method   string              `json:"method"`
-	URL      string              `json:"url"`
-	Headers  map[string][]string `json:"headers"`
-	Body     []byte              `json:"body_b64"`
-	Now      *int64              `json:"now"`
-	Expect   string              `json:"expect"`
-	Why      string              `json:"why"`
-}
-
-var allVectors = sync.OnceValues(func() ([]vector, error) {
-	f, err := os.Open("../../relay/scheme/testdata/vectors.jsonl")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var all []vector
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var v vector
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, lines.Err()
-})
+// vector is a request of a provider, as relay/scheme's own tests have it.
+type vector struct{ schemetest.Vector }
 
 // vectorsOf are those of the counterpart.
 func vectorsOf(t testing.TB, c *counterpart) []vector {
 	t.Helper()
-	all, err := allVectors()
+	all, err := schemetest.Vectors()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var of []vector
 	for _, v := range all {
-		if slices.Contains(c.vectors, v.name()) {
-			of = append(of, v)
+		if slices.Contains(c.vectors, v.Name()) {
+			of = append(of, vector{v})
 		}
 	}
 	return of
-}
-
-func (v *vector) name() string {
-	if v.Variant == "" {
-		return v.Provider
-	}
-	return v.Provider + "/" + v.Variant
 }
 
 func (v *vector) valid() bool { return v.Expect == "valid" }
@@ -83,12 +41,7 @@ func (v *vector) now() time.Time {
 }
 
 func (v *vector) request() *scheme.Request {
-	r := &scheme.Request{Method: v.Method, URL: v.URL, Header: make(http.Header), Body: v.Body}
-	for name, lines := range v.Headers {
-		for _, line := range lines {
-			r.Header.Add(name, line)
-		}
-	}
+	r := &scheme.Request{Method: v.Method, URL: v.URL, Header: v.Header(), Body: v.Body}
 	if u, err := url.Parse(v.URL); err == nil {
 		r.Host = u.Host
 	}
