@@ -65,4 +65,32 @@
 // delivered until it has been closed and opened again, which the engine tries
 // until it succeeds. A store that hangs is not waited for beyond the deadlines
 // of the callers, nor by Close.
+//
+// # Map
+//
+// What is in which files, from the way in to the way out:
+//
+//	engine, session, generation       the engine, the life of one opened store, what a configuration asks for
+//	accept, inbound, id               a message on its way in
+//	pass                              a request that is not accepted but goes on to the next handler
+//	front, flight                     dedupe keys seen last, and duplicates that wait for their original
+//	budget, hold                      memory for bodies
+//	space, disk, shorten              space on the disk: its limits, and history that makes room
+//	commitqueue, sojourn, committer   the commit that messages share, and who is refused before it
+//	waiter, waiters                   senders that wait for the first attempt
+//	handover, dispatcher              from the commit to the scheduler, and what carries its decisions out
+//	scheduler                         what is claimed and tried, and when: a step function without goroutines,
+//	                                  locks, I/O or clocks, and so are the next four lines
+//	queue, fifo, lane                 the deliveries of a destination, and of an order key
+//	slot, serving                     how many attempts run at once, and whose turn it is
+//	rate, pace                        how fast a destination gets them
+//	breaker, standing, watch          destinations that are down, what is told of them, and clocks that jump
+//	destination, target               where deliveries go, as asked for and as it is in force
+//	workers, attempt, conclusion      one attempt and what it comes to
+//	finisher, rescue                  outcomes on their way into the store, and what is due at once after them
+//	trial                             what was under way when the process died, by package journal
+//	operation, pause, job             what operators do, to one delivery or destination, or to all of a query
+//	janitor                           retention
+//	health, status, observer          what is told to others
+//	clock, errors                     the time, and the sentinels
 package relay
