@@ -18,20 +18,12 @@ import (
 	"time"
 )
 
-// intake is a running relay with an upstream, for requests that are written byte by byte.
-type intake struct {
-	s    *server
-	u    *upstream
-	p    *provider
-	addr string
-}
+// intake is a gateway for requests that are written byte by byte.
+type intake struct{ *gateway }
 
 func newIntake(t *testing.T, lines ...string) *intake {
 	t.Helper()
-	in := &intake{s: newServer(t), u: newUpstream(t), addr: freeAddress(t)}
-	in.p = newProvider(t, "http://"+in.addr+"/stripe")
-	in.s.run(in.s.caddyfile(stripeSite(in.addr, in.u, lines...)), in.addr)
-	return in
+	return &intake{startGateway(t, lines...)}
 }
 
 // dial connects to the relay.

@@ -13,31 +13,13 @@ import (
 	"time"
 )
 
-// gateway is a running relay with its upstream and a provider.
-type gateway struct {
-	s    *server
-	u    *upstream
-	p    *provider
-	addr string
-}
-
-// newGateway starts a relay, /stripe, that tries often.
-func newGateway(t *testing.T) *gateway {
-	t.Helper()
-	g := &gateway{s: newServer(t), u: newUpstream(t), addr: freeAddress(t)}
-	g.p = newProvider(t, "http://"+g.addr+"/stripe")
-	g.s.run(g.config(), g.addr)
-	return g
-}
-
-func (g *gateway) config() string {
-	return g.s.caddyfile(stripeSite(g.addr, g.u, "retry fixed 200ms"))
-}
+// triesOften has the deliveries of a gateway end soon after its upstream is back.
+const triesOften = "retry fixed 200ms"
 
 // TestValidateBesideARunningServer checks a configuration whose store is in use: it is only checked.
 func TestValidateBesideARunningServer(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := startGateway(t, triesOften)
 	begun := time.Now()
 	cmd := g.s.command("validate", "--config", filepath.Join(g.s.dir, "Caddyfile"), "--adapter", "caddyfile")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -56,7 +38,7 @@ func TestValidateBesideARunningServer(t *testing.T) {
 // has the store and what to do, and the first one goes on.
 func TestSecondProcessOnTheSameStore(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := startGateway(t, triesOften)
 	second := newServer(t)
 	second.store = g.s.store
 	second.start(second.caddyfile(stripeSite(freeAddress(t), g.u)))
@@ -78,7 +60,7 @@ func TestSecondProcessOnTheSameStore(t *testing.T) {
 // is replaced: it waits.
 func TestStoreOfAProcessThatJustEnds(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := startGateway(t, triesOften)
 	g.p.sendMany(20, 4)
 	next := newServer(t)
 	next.store = g.s.store
@@ -97,7 +79,7 @@ func TestStoreOfAProcessThatJustEnds(t *testing.T) {
 // TestConfigurationWithoutTheRelay takes the relay out of the configuration with messages open, and puts it back.
 func TestConfigurationWithoutTheRelay(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := startGateway(t, triesOften)
 	g.u.down()
 	g.p.sendMany(50, 8)
 	g.s.mustLoad(g.s.plainfile(site(g.addr, "respond 200")))
@@ -120,7 +102,7 @@ func TestConfigurationWithoutTheRelay(t *testing.T) {
 // under way.
 func TestFailingReloadChangesNothing(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := startGateway(t, triesOften)
 	taken := freeAddress(t)
 	listener, err := net.Listen("tcp", taken)
 	if err != nil {
@@ -151,7 +133,7 @@ func TestFailingReloadChangesNothing(t *testing.T) {
 // when the relay is back they are delivered.
 func TestSourceThatIsTakenOut(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := startGateway(t, triesOften)
 	other := newProvider(t, "http://"+g.addr+"/other")
 	both := g.s.caddyfile(site(g.addr, stripeRelay(g.u, "retry fixed 200ms")+
 		"\nrelay /other http://"+g.u.addr+"/other {\n\tverify stripe "+secretA+"\n\tretry fixed 200ms\n}\nrespond 404"))

@@ -85,10 +85,9 @@ type listed struct {
 // newDeadLetters returns a gateway in whose store there are n dead letters.
 func newDeadLetters(t *testing.T, n int) *gateway {
 	t.Helper()
-	g := &gateway{s: newServer(t), u: newUpstream(t), addr: freeAddress(t)}
-	g.p = newProvider(t, "http://"+g.addr+"/stripe")
+	g := newGateway(t, "retry off")
 	g.u.turn(fails)
-	g.s.run(g.s.caddyfile(stripeSite(g.addr, g.u, "retry off")), g.addr)
+	g.run()
 	g.p.sendMany(n, 8)
 	g.await("all are dead", func(l listed) bool { return len(l.Destinations) == 1 && l.Destinations[0].Dead == n })
 	return g

@@ -66,25 +66,22 @@ func medianOf[T any](runs []T, field func(T) float64) float64 {
 	return median(values)
 }
 
-// counting returns the runs that are not void, or all of them and "all runs void" when all are.
-func counting[T any](runs []T, void func(T) string) (valid []T, note string) {
+// counting returns the runs that are not void and how many are, or all of them and "all runs void" when all are.
+func counting[T any](runs []T, void func(T) string) (valid []T, voids int, note string) {
 	for _, run := range runs {
 		if void(run) == "" {
 			valid = append(valid, run)
 		}
 	}
 	if len(valid) == 0 && len(runs) > 0 {
-		return runs, "all runs void"
+		return runs, len(runs), "all runs void"
 	}
-	return valid, ""
+	return valid, len(runs) - len(valid), ""
 }
 
 func (t *throughputs) summarise() {
-	valid, note := counting(t.Runs, func(f figures) string { return f.Void })
-	t.VoidRuns = len(t.Runs) - len(valid)
-	if note != "" {
-		t.VoidRuns = len(t.Runs)
-	}
+	valid, voids, note := counting(t.Runs, func(f figures) string { return f.Void })
+	t.VoidRuns = voids
 	t.Median = figures{
 		Events:          int(medianOf(valid, func(f figures) float64 { return float64(f.Events) })),
 		EventsPerSecond: medianOf(valid, func(f figures) float64 { return f.EventsPerSecond }),
@@ -102,11 +99,8 @@ func (t *throughputs) summarise() {
 }
 
 func (o *openLoops) summarise() {
-	valid, note := counting(o.Runs, func(l latencies) string { return l.Void })
-	o.VoidRuns = len(o.Runs) - len(valid)
-	if note != "" {
-		o.VoidRuns = len(o.Runs)
-	}
+	valid, voids, note := counting(o.Runs, func(l latencies) string { return l.Void })
+	o.VoidRuns = voids
 	o.Median = latencies{
 		Events:     int(medianOf(valid, func(l latencies) float64 { return float64(l.Events) })),
 		Rate:       medianOf(valid, func(l latencies) float64 { return l.Rate }),
