@@ -22,7 +22,7 @@ const loadRetry = 5 * time.Second
 // returns the attempt that follows, if there is one: the worker that is awake
 // anyway goes on with it.
 func (d *dispatcher) attempt(a action) (next action, more bool) {
-	t, j := a.target, a.job
+	t, j := a.target, a.leased
 	if j.waiter == nil {
 		j.waiter = d.waiters.take(j.delivery.ID)
 	}
@@ -47,7 +47,7 @@ func (d *dispatcher) attempt(a action) (next action, more bool) {
 
 // try makes one attempt and returns what it tells about the destination, and how
 // long that has asked to be left alone.
-func (d *dispatcher) try(t *target, j *job) (found condition, later time.Duration) {
+func (d *dispatcher) try(t *target, j *leased) (found condition, later time.Duration) {
 	message, err := d.load(j)
 	started := d.clock.Now()
 	var result Result
@@ -81,8 +81,8 @@ func (d *dispatcher) try(t *target, j *job) (found condition, later time.Duratio
 	return conditionOf(result), result.RetryAfter
 }
 
-// load returns the message of a job, intact.
-func (d *dispatcher) load(j *job) (*store.Message, error) {
+// load returns the message of a delivery, intact.
+func (d *dispatcher) load(j *leased) (*store.Message, error) {
 	var message *store.Message
 	if j.hold != nil {
 		message = j.hold.message
@@ -100,7 +100,7 @@ func (d *dispatcher) load(j *job) (*store.Message, error) {
 
 // deliver calls the deliverer behind a fence: a panic in one attempt must not
 // end the process and with it all others.
-func (d *dispatcher) deliver(t *target, j *job, m *store.Message) (result Result) {
+func (d *dispatcher) deliver(t *target, j *leased, m *store.Message) (result Result) {
 	ctx, cancel := context.WithTimeout(d.session.attempts, t.Timeout)
 	defer cancel()
 	defer func() {
@@ -128,7 +128,7 @@ func (r Result) checked(shutdown bool) Result {
 }
 
 // report tells the observer and the operator how an attempt ended.
-func (d *dispatcher) report(t *target, j *job, m *store.Message, r Result, f store.Finish) {
+func (d *dispatcher) report(t *target, j *leased, m *store.Message, r Result, f store.Finish) {
 	d.session.engine.observer.Attempted(AttemptReport{
 		Destination: t.ID, Outcome: r.Outcome, Status: r.Status, Duration: f.Attempt.Duration, Next: f.State,
 	})

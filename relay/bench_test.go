@@ -131,7 +131,7 @@ func BenchmarkStep(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.reserve("d")
-		s.step(s.now, event{kind: handedOver, destination: "d", job: j}, space[:0])
+		s.step(s.now, event{kind: handedOver, destination: "d", leased: j}, space[:0])
 		s.step(s.now, event{kind: attemptEnded, destination: "d", found: up}, space[:0])
 	}
 }

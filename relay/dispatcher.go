@@ -60,11 +60,11 @@ func (d *dispatcher) perform(a action) {
 		go d.claim(a.target, a.limit)
 	case startHasten:
 		go d.hasten(a.target, a.limit)
-	case releaseJob:
-		a.job.waiter.settle(false)
-		a.job.hold.drop()
-		a.job.over()
-		d.session.finisher.add(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
+	case releaseLease:
+		a.leased.waiter.settle(false)
+		a.leased.hold.drop()
+		a.leased.over()
+		d.session.finisher.add(record{finish: store.Finish{Lease: a.leased.delivery.Lease(), State: store.Pending}})
 	case tellDown:
 		a.target.alert.Warn("destination is down: its deliveries wait, one of them probes it from time to time",
 			zap.Duration("every", probeEvery))

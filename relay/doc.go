@@ -89,7 +89,7 @@
 //	workers, attempt, conclusion      one attempt and what it comes to
 //	finisher, rescue                  outcomes on their way into the store, and what is due at once after them
 //	trial                             what was under way when the process died, by package journal
-//	operation, pause, job             what operators do, to one delivery or destination, or to all of a query
+//	operation, pause, job*            what operators do, to one delivery or destination, or to all of a query
 //	janitor                           retention
 //	health, status, observer          what is told to others
 //	clock, errors                     the time, and the sentinels

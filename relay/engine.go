@@ -132,7 +132,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		s.dispatcher.post(event{kind: drainBegan})
 	}
 	e.mu.Unlock()
-	s.bulks.resume(ctx)
+	s.jobs.resume(ctx)
 	if first {
 		close(e.opened)
 	}

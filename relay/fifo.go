@@ -10,38 +10,38 @@ import (
 
 // fifo holds leased deliveries that wait for a slot, oldest first from head.
 type fifo struct {
-	jobs []*job
+	list []*leased
 	head int
 }
 
-func (f *fifo) len() int { return len(f.jobs) - f.head }
+func (f *fifo) len() int { return len(f.list) - f.head }
 
-func (f *fifo) first() *job { return f.jobs[f.head] }
+func (f *fifo) first() *leased { return f.list[f.head] }
 
-func (f *fifo) push(j *job) { f.jobs = append(f.jobs, j) }
+func (f *fifo) push(j *leased) { f.list = append(f.list, j) }
 
-func (f *fifo) pop() *job {
-	j := f.jobs[f.head]
-	f.jobs[f.head] = nil
+func (f *fifo) pop() *leased {
+	j := f.list[f.head]
+	f.list[f.head] = nil
 	f.head++
-	if f.head == len(f.jobs) {
-		f.jobs, f.head = f.jobs[:0], 0
+	if f.head == len(f.list) {
+		f.list, f.head = f.list[:0], 0
 	} else if f.head >= readyWindow {
-		n := copy(f.jobs, f.jobs[f.head:])
-		clear(f.jobs[n:])
-		f.jobs, f.head = f.jobs[:n], 0
+		n := copy(f.list, f.list[f.head:])
+		clear(f.list[n:])
+		f.list, f.head = f.list[:n], 0
 	}
 	return j
 }
 
 // take takes a delivery out wherever it stands, nil where it does not.
-func (f *fifo) take(id store.DeliveryID) *job {
-	i := slices.IndexFunc(f.jobs[f.head:], func(j *job) bool { return j.delivery.ID == id })
+func (f *fifo) take(id store.DeliveryID) *leased {
+	i := slices.IndexFunc(f.list[f.head:], func(j *leased) bool { return j.delivery.ID == id })
 	if i < 0 {
 		return nil
 	}
 	i += f.head
-	j := f.jobs[i]
-	f.jobs = slices.Delete(f.jobs, i, i+1)
+	j := f.list[i]
+	f.list = slices.Delete(f.list, i, i+1)
 	return j
 }

@@ -365,7 +365,7 @@ func (r *rig) close() {
 	}
 	for id, q := range r.current.Load().dispatcher.scheduler.queues {
 		if q.reserved != 0 || q.waiting() != 0 {
-			r.t.Errorf("%s still has %d reserved places and %d jobs", id, q.reserved, q.waiting())
+			r.t.Errorf("%s still has %d reserved places and %d deliveries", id, q.reserved, q.waiting())
 		}
 	}
 	r.balanced()

@@ -31,7 +31,7 @@ func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepte
 			continue
 		}
 		h.add()
-		s.dispatcher.post(event{kind: handedOver, destination: d.Destination, job: &job{delivery: *d, hold: h, waiter: in.Waiter}})
+		s.dispatcher.post(event{kind: handedOver, destination: d.Destination, leased: &leased{delivery: *d, hold: h, waiter: in.Waiter}})
 	}
 	h.drop()
 }

@@ -30,24 +30,24 @@ func (h *hold) drop() {
 	}
 }
 
-// job is a delivery that this process holds a lease on.
-type job struct {
+// leased is a delivery that this process holds a lease on.
+type leased struct {
 	delivery store.Delivery
 	// hold is nil when the message must be read from the store.
 	hold *hold
 	// waiter waits for this attempt, nil where nobody does.
 	waiter *Waiter
-	// place is the job's number in the order in which its queue got them.
+	// place is its number in the order in which its queue got them.
 	place uint64
 	// slot is what the attempt takes.
 	slot slot
-	// tried is closed when a job on trial has been tried or given back, nil for all
+	// tried is closed when a delivery on trial has been tried or given back, nil for all
 	// others.
 	tried chan struct{}
 }
 
-// over notes that the job has been tried or given back.
-func (j *job) over() {
+// over notes that it has been tried or given back.
+func (j *leased) over() {
 	if j.tried != nil {
 		close(j.tried)
 	}

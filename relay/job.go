@@ -71,7 +71,7 @@ func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error
 		return store.Job{}, err
 	}
 	job.ID = "job_" + ulid.ULID(e.ids.next(e.clock.Now())).String()
-	return s.bulks.begin(ctx, job)
+	return s.jobs.begin(ctx, job)
 }
 
 // readyForJob returns the session that a job can be made in, once its
@@ -150,14 +150,14 @@ func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (ui
 		return 0, err
 	}
 	job.CreatedAt, job.Rate = s.store.Now(), 0
-	b := newBulk(s.bulks, job)
+	r := newJobRun(s.jobs, job)
 	for n := uint64(0); ; {
-		page, err := b.page(ctx)
+		page, err := r.page(ctx)
 		if err != nil {
 			return n, s.failing("counting", err)
 		}
 		for i := range page {
-			_, ok, err := b.applies(ctx, &page[i])
+			_, ok, err := r.applies(ctx, &page[i])
 			if err != nil {
 				return n, s.failing("counting", err)
 			}
@@ -177,7 +177,7 @@ func (e *Engine) Jobs(ctx context.Context) ([]JobStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.bulks.list(ctx)
+	return s.jobs.list(ctx)
 }
 
 // Job returns a job. It returns store.ErrNotFound.
@@ -186,11 +186,11 @@ func (e *Engine) Job(ctx context.Context, id string) (JobStatus, error) {
 	if err != nil {
 		return JobStatus{}, err
 	}
-	job, err := s.bulks.job(ctx, id)
+	job, err := s.jobs.job(ctx, id)
 	if err != nil {
 		return JobStatus{}, err
 	}
-	return JobStatus{Job: *job, Held: s.bulks.held(id)}, nil
+	return JobStatus{Job: *job, Held: s.jobs.held(id)}, nil
 }
 
 // PauseJob stops a running job until ResumeJob. It returns store.ErrNotFound, or
@@ -216,7 +216,7 @@ func (e *Engine) turnJob(ctx context.Context, id string, to store.JobState) (sto
 	if err != nil {
 		return store.Job{}, err
 	}
-	return s.bulks.turn(ctx, id, to)
+	return s.jobs.turn(ctx, id, to)
 }
 
 // mayTurn reports whether an operator can bring a job from one state to another.

@@ -57,7 +57,7 @@ func (ls *lanes) enter(ctx context.Context, d *store.Delivery) (leave func(), ok
 // inLane is try, with no other attempt of the delivery's lane beside it, and none
 // at all where the delivery has been taken away: those behind it may have been
 // tried by then.
-func (d *dispatcher) inLane(t *target, j *job) (found condition, later time.Duration) {
+func (d *dispatcher) inLane(t *target, j *leased) (found condition, later time.Duration) {
 	if j.delivery.Place == 0 {
 		return d.try(t, j)
 	}

@@ -155,7 +155,7 @@ func TestAPausedDestinationGivesItsLeasesBack(t *testing.T) {
 	if got := b.do(event{kind: paused, destination: "a"}); len(got) != 2 || got[0][:7] != "release" {
 		t.Errorf("got %q, want two releases", got)
 	}
-	if got := b.do(event{kind: handedOver, destination: "a", job: numbered(9)}); len(got) != 1 || got[0][:7] != "release" {
+	if got := b.do(event{kind: handedOver, destination: "a", leased: numbered(9)}); len(got) != 1 || got[0][:7] != "release" {
 		t.Errorf("got %q for what was promised a place before, want its release", got)
 	}
 	for _, ev := range []event{

@@ -76,7 +76,7 @@ type queue struct {
 // waiting returns how many deliveries wait for a slot.
 func (q *queue) waiting() int { return q.fresh.len() + q.retries.len() }
 
-func (q *queue) push(j *job) {
+func (q *queue) push(j *leased) {
 	q.came++
 	j.place = q.came
 	if j.slot.retry = j.delivery.Tries > 0; j.slot.retry {
@@ -86,7 +86,7 @@ func (q *queue) push(j *job) {
 	}
 }
 
-// next returns where the job is that has the next slot, nil for none. What came
+// next returns where the delivery is that has the next slot, nil for none. What came
 // first goes first; but retries get at most half of the destination's slots, so
 // that what keeps failing does not keep fresh deliveries waiting. Where they fill
 // the window they are what fresh ones wait for, and get all slots.
@@ -109,21 +109,21 @@ func (q *queue) crowded() bool {
 	return q.stored && q.retries.len() > 0 && q.fresh.len() == 0 && q.reserved == 0 && q.room() < claimBatch
 }
 
-// drop takes all jobs out and gives them back.
+// drop takes all deliveries out and gives them back.
 func (q *queue) drop(actions []action) []action {
 	for _, f := range [...]*fifo{&q.fresh, &q.retries} {
 		for f.len() > 0 {
-			actions = append(actions, action{kind: releaseJob, job: f.pop()})
+			actions = append(actions, action{kind: releaseLease, leased: f.pop()})
 		}
 	}
 	return actions
 }
 
-// revoke takes a job out whose delivery was taken away, if it waits for a slot.
+// revoke takes a delivery out that was taken away, if it waits for a slot.
 func (q *queue) revoke(id store.DeliveryID, actions []action) []action {
 	for _, f := range [...]*fifo{&q.fresh, &q.retries} {
 		if j := f.take(id); j != nil {
-			actions = append(actions, action{kind: releaseJob, job: j})
+			actions = append(actions, action{kind: releaseLease, leased: j})
 		}
 	}
 	return actions
@@ -153,7 +153,7 @@ func (q *queue) wake(t time.Time) {
 // waits a little in any case.
 func (q *queue) took(now time.Time, c store.Claimed, behind time.Duration) {
 	for i := range c.Deliveries {
-		q.push(&job{delivery: c.Deliveries[i]})
+		q.push(&leased{delivery: c.Deliveries[i]})
 	}
 	if !c.Next.IsZero() {
 		c.Next = c.Next.Add(behind)

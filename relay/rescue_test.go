@@ -171,7 +171,7 @@ func TestAProbeOfAnEarlierOutageNeitherOpensTheBreakerNorFreesTheNextProbe(t *te
 			ends(slot{}, down)
 		}
 		b.now = b.now.Add(probeEvery)
-		b.do(event{kind: handedOver, destination: "d", job: numbered(99)})
+		b.do(event{kind: handedOver, destination: "d", leased: numbered(99)})
 		return slot{probe: true, outage: b.queues["d"].breaker.outage}
 	}
 	first := open()

@@ -66,7 +66,7 @@ type event struct {
 	kind eventKind
 	// destination is the id of the destination it happened to.
 	destination string
-	job         *job
+	leased      *leased
 	claimed     store.Claimed
 	err         error
 	at          time.Time
@@ -87,7 +87,7 @@ type event struct {
 type eventKind uint8
 
 const (
-	// handedOver: job was committed with a lease, into a reserved place.
+	// handedOver: leased was committed with a lease, into a reserved place.
 	handedOver eventKind = iota + 1
 	// unreserved: a reserved place is not needed.
 	unreserved
@@ -115,7 +115,7 @@ const (
 	configured
 	// drainBegan: nothing is to be started any more.
 	drainBegan
-	// putOnTrial: job was claimed to be tried before all others.
+	// putOnTrial: leased was claimed to be tried before all others.
 	putOnTrial
 	// trialEnded: all others may follow.
 	trialEnded
@@ -125,7 +125,7 @@ const (
 type action struct {
 	kind   actionKind
 	target *target
-	job    *job
+	leased *leased
 	limit  int
 	at     time.Time
 }
@@ -133,15 +133,15 @@ type action struct {
 type actionKind uint8
 
 const (
-	// startAttempt: try job at target, then report attemptEnded.
+	// startAttempt: try leased at target, then report attemptEnded.
 	startAttempt actionKind = iota + 1
 	// startClaim: claim up to limit deliveries for target, then report claimEnded.
 	startClaim
 	// startHasten: make up to limit waiting deliveries for target due, or with
 	// hastenBatch all of them, then report hastenEnded.
 	startHasten
-	// releaseJob: give the lease of job back.
-	releaseJob
+	// releaseLease: give the lease back that leased has.
+	releaseLease
 	// setTimer: report timerFired at at; it replaces the timer that was set.
 	setTimer
 	// tellDown: tell the operator that target is down and will only be probed.
@@ -189,9 +189,9 @@ func (s *scheduler) stepQueue(now time.Time, ev event, actions []action) []actio
 	switch ev.kind {
 	case handedOver:
 		q.reserved--
-		q.push(ev.job)
+		q.push(ev.leased)
 	case putOnTrial:
-		q.push(ev.job)
+		q.push(ev.leased)
 	case unreserved:
 		q.reserved--
 	case becameStored:

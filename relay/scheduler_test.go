@@ -51,11 +51,11 @@ func (b *bench) do(ev event) []string {
 func (a action) text(now time.Time) string {
 	switch a.kind {
 	case startAttempt:
-		return fmt.Sprintf("try %s %s/%d", a.target.ID, a.job.delivery.ID, a.job.delivery.Epoch)
+		return fmt.Sprintf("try %s %s/%d", a.target.ID, a.leased.delivery.ID, a.leased.delivery.Epoch)
 	case startClaim:
 		return fmt.Sprintf("claim %s %d", a.target.ID, a.limit)
-	case releaseJob:
-		return fmt.Sprintf("release %s/%d", a.job.delivery.ID, a.job.delivery.Epoch)
+	case releaseLease:
+		return fmt.Sprintf("release %s/%d", a.leased.delivery.ID, a.leased.delivery.Epoch)
 	case startHasten:
 		return fmt.Sprintf("hasten %s %d", a.target.ID, a.limit)
 	case tellDown:
@@ -71,16 +71,16 @@ func destination(id string, slots int) *target {
 	return newTarget(Destination{ID: id, MaxInFlight: slots}, zap.NewNop())
 }
 
-// numbered returns the n-th job of a destination.
-func numbered(n int) *job {
-	return &job{delivery: store.Delivery{ID: store.DeliveryID{N: uint32(n)}, BodySize: 1}}
+// numbered returns the n-th delivery of a destination.
+func numbered(n int) *leased {
+	return &leased{delivery: store.Delivery{ID: store.DeliveryID{N: uint32(n)}, BodySize: 1}}
 }
 
-// fill hands jobs over, as far as there is room.
+// fill hands deliveries over, as far as there is room.
 func (b *bench) fill(id string, n int) (handed int) {
 	for handed < n && b.reserve(id) {
 		handed++
-		b.do(event{kind: handedOver, destination: id, job: numbered(handed)})
+		b.do(event{kind: handedOver, destination: id, leased: numbered(handed)})
 	}
 	return handed
 }
@@ -115,7 +115,7 @@ func TestMaxInFlightBoundsADestination(t *testing.T) {
 func TestTheWindowBoundsWhatIsReady(t *testing.T) {
 	b := newBench(destination("a", 1))
 	if got := b.fill("a", 5000); got != readyWindow+1 {
-		t.Errorf("%d jobs were taken, want %d and the one that runs", got, readyWindow)
+		t.Errorf("%d deliveries were taken, want %d and the one that runs", got, readyWindow)
 	}
 	b.do(event{kind: becameStored, destination: "a"})
 	claims := 0
@@ -238,7 +238,7 @@ func TestTheEnginesSlotsGoRound(t *testing.T) {
 	}
 }
 
-// A queue that waited for a slot and then lost its jobs used to swallow the slot
+// A queue that waited for a slot and then lost its deliveries used to swallow the slot
 // that it was given.
 func TestASlotIsPassedOnByAQueueThatDoesNotNeedItAnyMore(t *testing.T) {
 	one, two := destination("one", maxRunning), destination("two", maxRunning)

@@ -23,7 +23,7 @@ func (b *bench) note(actions []action) {
 	for _, a := range actions {
 		if a.kind == startAttempt {
 			b.under = append(b.under, a)
-			b.bytes[a.target.ID] += a.job.slot.loaded
+			b.bytes[a.target.ID] += a.leased.slot.loaded
 		}
 	}
 }
@@ -46,7 +46,7 @@ func TestP11_MemoryIsSharedByBytesWhateverTheSizeOfBodies(t *testing.T) {
 		// The oldest attempt ends.
 		first := b.under[0]
 		b.under = b.under[1:]
-		b.note(b.step(b.now, event{kind: attemptEnded, destination: first.target.ID, slot: first.job.slot, found: up}, nil))
+		b.note(b.step(b.now, event{kind: attemptEnded, destination: first.target.ID, slot: first.leased.slot, found: up}, nil))
 		refill()
 		if b.loading > 16<<20+3<<20 {
 			t.Fatalf("%d bytes are taken", b.loading)
@@ -108,7 +108,7 @@ func TestT13_AHungDestinationCostsTheOthersNothing(t *testing.T) {
 		hungBefore := b.queues["hung"].running
 		for range rounds {
 			for _, target := range targets[:healthy] {
-				for len(b.queues[target.ID].fresh.jobs)-b.queues[target.ID].fresh.head < 8 {
+				for len(b.queues[target.ID].fresh.list)-b.queues[target.ID].fresh.head < 8 {
 					b.fill(target.ID, 8)
 				}
 				for _, a := range b.step(b.now, event{kind: attemptEnded, destination: target.ID, found: up}, nil) {

@@ -28,7 +28,7 @@ type session struct {
 	janitor    *janitor
 	journal    *journal.Journal
 	trial      *trial
-	bulks      *bulks
+	jobs       *jobs
 	space      *space
 
 	// keeping counts the keys of passed requests that are being committed.
@@ -62,7 +62,7 @@ func newSession(e *Engine, st store.Store) *session {
 	s.janitor = newJanitor(s)
 	s.journal = e.openJournal(st)
 	s.trial = newTrial(s, s.journal)
-	s.bulks = newBulks(s)
+	s.jobs = newJobs(s)
 	s.space = newSpace(s)
 	go s.finisher.run()
 	s.committer.start()
@@ -129,7 +129,7 @@ func (s *session) pause(d time.Duration) bool {
 // drain stops claiming and starting attempts and waits for those under way
 // until ctx ends. What is still running then is cut off.
 func (s *session) drain(ctx context.Context) {
-	s.bulks.close()
+	s.jobs.close()
 	s.dispatcher.post(event{kind: drainBegan})
 	s.dispatcher.waiters.dismiss()
 	// If the process is killed now, that is not the fault of what is under way.
@@ -190,13 +190,13 @@ func (s *session) end() {
 	close(s.closing)
 	s.committer.quit()
 	s.janitor.quit()
-	s.bulks.close()
+	s.jobs.close()
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
 		s.dispatcher.claims.Wait()
 		s.committer.wait()
-		s.bulks.workers.Wait()
+		s.jobs.workers.Wait()
 		s.finisher.close()
 		s.janitor.wait()
 	}()

@@ -197,7 +197,7 @@ func (p *process) handOver(a *arrival, got *store.Accepted) {
 			s.sometimes("handed over")
 		}
 		h.add()
-		p.post(event{kind: handedOver, destination: d.Destination, job: &job{delivery: *d, hold: h}})
+		p.post(event{kind: handedOver, destination: d.Destination, leased: &leased{delivery: *d, hold: h}})
 	}
 	h.drop()
 }

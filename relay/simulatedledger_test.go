@@ -66,7 +66,7 @@ type tally struct {
 	ready, reserved, running, retrying int
 	loading                            int64
 	// probe is the one under way since the breaker opened.
-	probe *job
+	probe *leased
 	// downs counts the attempts in a row that have found the destination down.
 	downs int
 	// probeAt is when it may be probed again, asked until when it wants to be left
@@ -191,7 +191,7 @@ func (l *ledger) posted(ev event) {
 	switch ev.kind {
 	case handedOver:
 		l.tally(ev.destination).reserved--
-		l.arrived(ev.destination, &ev.job.delivery)
+		l.arrived(ev.destination, &ev.leased.delivery)
 	case unreserved:
 		l.tally(ev.destination).reserved--
 	case claimEnded:
@@ -214,7 +214,7 @@ func (l *ledger) arrived(name string, d *store.Delivery) {
 }
 
 // released notes that the scheduler gives a lease back.
-func (l *ledger) released(j *job) {
+func (l *ledger) released(j *leased) {
 	f := l.fates[j.delivery.ID]
 	if f.place != ready {
 		l.s.violated("%s is given back while it is at %d", f.id, f.place)
@@ -225,7 +225,7 @@ func (l *ledger) released(j *job) {
 
 // started notes an attempt and looks whether it may be made.
 func (l *ledger) started(p *process, a action) {
-	s, f, d := l.s, l.fates[a.job.delivery.ID], &a.job.delivery
+	s, f, d := l.s, l.fates[a.leased.delivery.ID], &a.leased.delivery
 	t, u := l.tally(a.target.ID), l.s.receiver(a.target.ID)
 	switch {
 	case p.draining:
@@ -244,7 +244,7 @@ func (l *ledger) started(p *process, a action) {
 	l.move(f, running)
 	t.ready--
 	t.running++
-	t.loading += a.job.slot.loaded
+	t.loading += a.leased.slot.loaded
 	if t.running > a.target.MaxInFlight {
 		s.violated("%s: %d attempts run, %d may", u.name, t.running, a.target.MaxInFlight)
 	} else if t.running == a.target.MaxInFlight {
@@ -272,7 +272,7 @@ func (l *ledger) started(p *process, a action) {
 }
 
 // inLane looks whether it is the turn of a delivery in its lane.
-func (l *ledger) inLane(j *job) {
+func (l *ledger) inLane(j *leased) {
 	f := l.fates[j.delivery.ID]
 	if f.lane == nil {
 		return
@@ -291,14 +291,14 @@ func (l *ledger) inLane(j *job) {
 // probed looks at the rate of probes.
 func (l *ledger) probed(a action, t *tally) {
 	s := l.s
-	if a.job.slot.probe {
+	if a.leased.slot.probe {
 		// A step of the clock makes due sooner what waits, or loses what has passed
 		// since the last event.
 		stepped := s.passed.Sub(l.stepped) < 2*(probeEvery+DefaultTimeout)
 		if t.probe != nil || s.passed.Before(t.probeAt) && !stepped {
 			s.violated("%s: probed beside another probe %v, or %v too early", a.target.ID, t.probe != nil, t.probeAt.Sub(s.passed))
 		}
-		t.probe = a.job
+		t.probe = a.leased
 	} else if t.downs >= breakerThreshold {
 		s.violated("%s: tried without need after %d attempts found it down", a.target.ID, t.downs)
 	}
@@ -306,17 +306,17 @@ func (l *ledger) probed(a action, t *tally) {
 
 // ended notes the end of an attempt.
 func (l *ledger) ended(p *process, a action) {
-	f, t := l.fates[a.job.delivery.ID], l.tally(a.target.ID)
+	f, t := l.fates[a.leased.delivery.ID], l.tally(a.target.ID)
 	l.move(f, leaving)
 	t.running--
-	t.loading -= a.job.slot.loaded
-	if a.job.delivery.Tries > 0 {
+	t.loading -= a.leased.slot.loaded
+	if a.leased.delivery.Tries > 0 {
 		t.retrying--
 	}
 }
 
 // heard notes that a 2xx has come to the process.
-func (l *ledger) heard(p *process, j *job) {
+func (l *ledger) heard(p *process, j *leased) {
 	f := l.fates[j.delivery.ID]
 	f.heard, f.hearer = j.delivery.Generation+1, p.number
 }
@@ -331,7 +331,7 @@ func (l *ledger) tells(a action, found condition, later time.Duration) bool {
 	if asked := s.passed.Add(later); later > 0 && asked.After(t.asked) {
 		t.asked = asked
 	}
-	probe := t.probe == a.job
+	probe := t.probe == a.leased
 	if probe {
 		t.probe = nil
 	}
@@ -346,7 +346,7 @@ func (l *ledger) tells(a action, found condition, later time.Duration) bool {
 		if probe {
 			t.probeAt = s.passed.Add(probeEvery)
 			s.sometimes("probe failed")
-		} else if a.job.slot.probe {
+		} else if a.leased.slot.probe {
 			s.sometimes("probe of an earlier outage failed")
 		}
 	}

@@ -119,11 +119,11 @@ func (p *process) perform(a action) {
 		p.claim(a)
 	case startHasten:
 		p.hasten(a)
-	case releaseJob:
+	case releaseLease:
 		s.sometimes("lease given back")
-		s.ledger.released(a.job)
-		a.job.hold.drop()
-		p.record(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Pending}})
+		s.ledger.released(a.leased)
+		a.leased.hold.drop()
+		p.record(record{finish: store.Finish{Lease: a.leased.delivery.Lease(), State: store.Pending}})
 	case setTimer:
 		p.setTimer(a.at)
 	case tellDown:
@@ -150,8 +150,8 @@ func (p *process) setTimer(at time.Time) {
 // inLane makes an attempt once no other one of its lane is under way, unless its
 // lease is lost by then.
 func (p *process) inLane(a action) {
-	s, l := p.s, lane{a.target.ID, a.job.delivery.OrderKey}
-	if a.job.delivery.Place == 0 {
+	s, l := p.s, lane{a.target.ID, a.leased.delivery.OrderKey}
+	if a.leased.delivery.Place == 0 {
 		p.attempt(a)
 		return
 	}
@@ -164,7 +164,7 @@ func (p *process) inLane(a action) {
 
 func (p *process) enterLane(a action) {
 	s := p.s
-	lost, err := s.disk.Extend(s.t.Context(), []store.Lease{a.job.delivery.Lease()}, leaseForever)
+	lost, err := s.disk.Extend(s.t.Context(), []store.Lease{a.leased.delivery.Lease()}, leaseForever)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -177,14 +177,14 @@ func (p *process) enterLane(a action) {
 		})
 		return
 	}
-	s.ledger.inLane(a.job)
+	s.ledger.inLane(a.leased)
 	p.attempt(a)
 }
 
 // leaveLane lets the next attempt of a lane go.
 func (p *process) leaveLane(a action) {
-	l := lane{a.target.ID, a.job.delivery.OrderKey}
-	if waiting := p.lanes[l]; len(waiting) > 0 && waiting[0].job == a.job {
+	l := lane{a.target.ID, a.leased.delivery.OrderKey}
+	if waiting := p.lanes[l]; len(waiting) > 0 && waiting[0].leased == a.leased {
 		if p.lanes[l] = waiting[1:]; len(p.lanes[l]) > 0 {
 			p.enterLane(p.lanes[l][0])
 		}
@@ -194,7 +194,7 @@ func (p *process) leaveLane(a action) {
 // attempt makes an attempt, as the dispatcher does.
 func (p *process) attempt(a action) {
 	s := p.s
-	message, err := p.load(a.job)
+	message, err := p.load(a.leased)
 	if err != nil {
 		s.after(s.latency(), func() {
 			if p.over {
@@ -202,8 +202,8 @@ func (p *process) attempt(a action) {
 			}
 			if errors.Is(err, errSimulated) {
 				s.sometimes("load failed")
-				delay := retry.Jitter(loadRetry, seed(&a.job.delivery))
-				p.record(record{finish: store.Finish{Lease: a.job.delivery.Lease(), State: store.Waiting, Delay: delay}})
+				delay := retry.Jitter(loadRetry, seed(&a.leased.delivery))
+				p.record(record{finish: store.Finish{Lease: a.leased.delivery.Lease(), State: store.Waiting, Delay: delay}})
 			}
 			p.attemptEnded(a, Result{}, unknown)
 		})
@@ -215,7 +215,7 @@ func (p *process) attempt(a action) {
 	s.after(took, func() { p.end(t) })
 }
 
-func (p *process) load(j *job) (*store.Message, error) {
+func (p *process) load(j *leased) (*store.Message, error) {
 	if j.hold != nil {
 		return j.hold.message, nil
 	}
@@ -229,7 +229,7 @@ func (p *process) load(j *job) (*store.Message, error) {
 // end records what came of an attempt. Of a process that is over nothing more is
 // heard, unless it lingers; the receiver has had the request all the same.
 func (p *process) end(t *try) {
-	s, j := p.s, t.action.job
+	s, j := p.s, t.action.leased
 	if t.ended {
 		return
 	}
@@ -266,9 +266,9 @@ func (p *process) end(t *try) {
 func (p *process) attemptEnded(a action, r Result, found condition) {
 	p.s.ledger.ended(p, a)
 	p.leaveLane(a)
-	a.job.hold.drop()
+	a.leased.hold.drop()
 	inForce := p.s.ledger.tells(a, found, r.RetryAfter)
-	p.post(event{kind: attemptEnded, destination: a.target.ID, slot: a.job.slot, found: found, later: r.RetryAfter})
+	p.post(event{kind: attemptEnded, destination: a.target.ID, slot: a.leased.slot, found: found, later: r.RetryAfter})
 	if inForce {
 		p.s.ledger.breaker(p, a, found)
 	}

@@ -39,8 +39,8 @@ type slot struct {
 	loaded int64
 }
 
-// loads returns the memory that a job takes for a body that must be read.
-func (j *job) loads() int64 {
+// loads returns the memory that it takes for a body that must be read.
+func (j *leased) loads() int64 {
 	switch {
 	case j.hold != nil:
 		return 0
@@ -68,7 +68,7 @@ func (s *scheduler) start(now time.Time, q *queue, actions []action) []action {
 			q.rate.take(now.Add(-s.leapt))
 		}
 		s.take(q, j.slot, 1)
-		actions = append(actions, action{kind: startAttempt, target: q.target, job: j})
+		actions = append(actions, action{kind: startAttempt, target: q.target, leased: j})
 	}
 	if q.rate.limit.bounds() {
 		// So long a step of the clock must be noticed.

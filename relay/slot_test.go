@@ -184,7 +184,7 @@ func TestJobsGoInTheOrderOfTheirComing(t *testing.T) {
 	}
 	actions := b.step(b.now, event{kind: claimEnded, destination: "a", claimed: c}, nil)
 	for len(actions) > 0 {
-		j := actions[0].job
+		j := actions[0].leased
 		got = append(got, fmt.Sprint(j.delivery.ID.N))
 		actions = b.step(b.now, event{kind: attemptEnded, destination: "a", slot: j.slot}, nil)
 	}

@@ -115,12 +115,12 @@ func (t *trial) try(suspect journal.Suspect, patience time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("claiming: %w", err)
 	}
-	j := &job{delivery: claimed, tried: make(chan struct{})}
+	j := &leased{delivery: claimed, tried: make(chan struct{})}
 	if suspect.Strikes >= poisonStrikes {
 		t.giveUp(target, j, suspect)
 		return nil
 	}
-	s.dispatcher.post(event{kind: putOnTrial, destination: target.ID, job: j})
+	s.dispatcher.post(event{kind: putOnTrial, destination: target.ID, leased: j})
 	over, stop := timer(s.engine.clock, patience)
 	defer stop()
 	select {
@@ -150,7 +150,7 @@ func (t *trial) find(ctx context.Context, id store.DeliveryID) (*store.Delivery,
 }
 
 // giveUp makes a delivery dead of which the process has died too often.
-func (t *trial) giveUp(target *target, j *job, suspect journal.Suspect) {
+func (t *trial) giveUp(target *target, j *leased, suspect journal.Suspect) {
 	s := t.session
 	result := Result{
 		Outcome: store.Poisoned,
