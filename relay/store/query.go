@@ -62,6 +62,46 @@ type Books struct {
 	Open uint64
 	// Deleted counts those that a named operator action removed.
 	Deleted uint64
+	// OpenBytes is the sum of the BodySize of those that are open.
+	OpenBytes uint64
+}
+
+// Move takes a delivery with a body of that size from one state to another. The
+// states 0 stand for a delivery that is not there: it is made, or deleted.
+func (b *Books) Move(from, to State, size int64) {
+	if count := b.counter(from); count != nil {
+		*count--
+	} else {
+		b.Made++
+	}
+	if count := b.counter(to); count != nil {
+		*count++
+	} else {
+		b.Deleted++
+	}
+	switch bytes := uint64(max(0, size)); {
+	case to.Open() && !from.Open():
+		b.OpenBytes += bytes
+	case from.Open() && !to.Open():
+		// Of a delivery that could not be read when the bytes were counted, they were not.
+		b.OpenBytes -= min(bytes, b.OpenBytes)
+	}
+}
+
+// counter returns what counts the deliveries in a state, nil for none.
+func (b *Books) counter(state State) *uint64 {
+	switch state {
+	case 0:
+		return nil
+	case Delivered:
+		return &b.Delivered
+	case Dead:
+		return &b.Dead
+	case Canceled:
+		return &b.Canceled
+	default:
+		return &b.Open
+	}
 }
 
 // Balanced reports whether the books add up.

@@ -99,7 +99,8 @@ type Store interface {
 	// ListDeliveries returns deliveries by id, oldest first.
 	ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error)
 
-	// Books returns the books of every destination that ever had a delivery.
+	// Books returns the books of every destination that ever had a delivery. It never
+	// blocks on the disk.
 	Books(ctx context.Context) (map[string]Books, error)
 
 	// Purge removes what has outlived its time, or more where space is short, the

@@ -31,17 +31,3 @@ func (s *Store) book(destination string) *store.Books {
 	}
 	return b
 }
-
-// count returns the counter that a delivery in the given state is counted by.
-func count(b *store.Books, state store.State) *uint64 {
-	switch state {
-	case store.Delivered:
-		return &b.Delivered
-	case store.Dead:
-		return &b.Dead
-	case store.Canceled:
-		return &b.Canceled
-	default:
-		return &b.Open
-	}
-}

@@ -97,9 +97,7 @@ func (s *Store) Delete(_ context.Context, id store.MessageID) error {
 		return fmt.Errorf("deleting: %w", err)
 	}
 	for _, d := range r.deliveries {
-		b := s.book(d.Destination)
-		*count(b, d.State)--
-		b.Deleted++
+		s.book(d.Destination).Move(d.State, 0, d.BodySize)
 	}
 	s.remove(r)
 	now := s.now()

@@ -73,9 +73,7 @@ func (s *Store) add(r *record, destination string, now time.Time) *store.Deliver
 	}
 	r.deliveries = append(r.deliveries, d)
 	r.attempts = append(r.attempts, nil)
-	b := s.book(destination)
-	b.Made++
-	b.Open++
+	s.book(destination).Move(0, d.State, d.BodySize)
 	s.index(d)
 	return d
 }
@@ -83,9 +81,7 @@ func (s *Store) add(r *record, destination string, now time.Time) *store.Deliver
 // move puts a delivery into a state, and keeps its times, the books and the
 // index in step.
 func (s *Store) move(d *store.Delivery, to store.State, now time.Time) {
-	b := s.book(d.Destination)
-	*count(b, d.State)--
-	*count(b, to)++
+	s.book(d.Destination).Move(d.State, to, d.BodySize)
 	d.State = to
 	d.EndedAt = time.Time{}
 	if to != store.Leased {

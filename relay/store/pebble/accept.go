@@ -90,11 +90,10 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 	}
 	answer.Deliveries = make([]store.Delivery, 0, len(a.Deliveries))
 	for i, n := range a.Deliveries {
-		c, err := t.add(store.DeliveryID{Message: id, N: uint32(i + 1)}, n.Destination)
+		c, err := t.add(store.DeliveryID{Message: id, N: uint32(i + 1)}, n.Destination, int64(len(a.Message.Request.Body)))
 		if err != nil {
 			return store.Accepted{}, err
 		}
-		c.BodySize = int64(len(a.Message.Request.Body))
 		if n.OrderKey != "" {
 			if err := t.join(c, n.OrderKey); err != nil {
 				return store.Accepted{}, err

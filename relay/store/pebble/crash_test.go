@@ -268,12 +268,13 @@ func (l *ledger) check(t *testing.T, s store.Store) {
 		b := count[d.Destination]
 		if d.State.Open() {
 			b.Open++
+			b.OpenBytes += uint64(d.BodySize)
 		}
 		count[d.Destination] = b
 	}
 	for destination, b := range books {
-		if !b.Balanced() || b.Open != count[destination].Open {
-			t.Errorf("books of %s: %+v, open are %d", destination, b, count[destination].Open)
+		if n := count[destination]; !b.Balanced() || b.Open != n.Open || b.OpenBytes != n.OpenBytes {
+			t.Errorf("books of %s: %+v, open are %d of %d bytes", destination, b, n.Open, n.OpenBytes)
 		}
 	}
 	checkDue(t, s, left)

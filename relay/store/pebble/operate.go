@@ -98,18 +98,18 @@ func (t *txn) replay(id store.MessageID, all []*change, destination string) (*ch
 			generation = max(generation, c.Generation+1)
 		}
 	}
-	c, err := t.add(store.DeliveryID{Message: id, N: number + 1}, destination)
-	if err != nil {
-		return nil, err
-	}
 	if size == 0 {
+		var err error
 		if size, err = t.bodySize(id); err != nil {
 			return nil, err
 		}
 	}
+	c, err := t.add(store.DeliveryID{Message: id, N: number + 1}, destination, size)
+	if err != nil {
+		return nil, err
+	}
 	c.ReplayOf = last
 	c.Generation = generation
-	c.BodySize = size
 	return c, nil
 }
 
@@ -150,9 +150,7 @@ func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
 			if c.lost {
 				continue
 			}
-			b := t.book(c.Destination)
-			*counter(b, c.State)--
-			b.Deleted++
+			t.book(c.Destination).Move(c.State, 0, c.BodySize)
 			c.gone = true
 		}
 		for _, c := range all {

@@ -220,12 +220,14 @@ func appendBooksRecord(b []byte, k *store.Books) []byte {
 	b = appendUint(b, 3, k.Dead)
 	b = appendUint(b, 4, k.Canceled)
 	b = appendUint(b, 5, k.Open)
-	return appendUint(b, 6, k.Deleted)
+	b = appendUint(b, 6, k.Deleted)
+	return appendUint(b, 7, k.OpenBytes+1)
 }
 
-func decodeBooks(b []byte) (store.Books, error) {
-	var k store.Books
-	err := eachField(b, func(f field) error {
+// decodeBooks also tells whether the record has open bytes: whoever does not know
+// of them leaves them out.
+func decodeBooks(b []byte) (k store.Books, counted bool, err error) {
+	err = eachField(b, func(f field) error {
 		switch f.num {
 		case 1:
 			k.Made = f.uint
@@ -239,10 +241,15 @@ func decodeBooks(b []byte) (store.Books, error) {
 			k.Open = f.uint
 		case 6:
 			k.Deleted = f.uint
+		case 7:
+			k.OpenBytes, counted = f.uint-1, f.uint > 0
 		}
 		return nil
 	})
-	return k, err
+	if !counted {
+		k.OpenBytes = 0
+	}
+	return k, counted, err
 }
 
 // origin is what a dedupe key stands for. It has a fixed size, as there is one

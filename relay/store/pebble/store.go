@@ -40,7 +40,7 @@ type Store struct {
 	// soon as every commit so far is durable.
 	writer  chan struct{}
 	last    *commit // the newest one
-	books   map[string]*store.Books
+	books   map[string]*store.Books // what is in it is replaced, and never changed
 	queues  map[string]*queue
 	kept    map[store.DeliveryID]*kept
 	lost    map[store.DeliveryID]bool // can not be read
@@ -51,6 +51,10 @@ type Store struct {
 	epoch   uint64                    // no lease of an earlier process has a larger one
 	age     age
 	noted   time.Time // the newest time that was written down
+
+	// reading is held by who changes books, beside the writer's place, and by who
+	// reads them without it.
+	reading sync.RWMutex
 
 	space   space
 	ballast *ballast

@@ -5,7 +5,6 @@ package pebble
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -186,8 +185,9 @@ func (t *txn) book(destination string) *store.Books {
 	return b
 }
 
-// add makes a delivery, pending and due now.
-func (t *txn) add(id store.DeliveryID, destination string) (*change, error) {
+// add makes a delivery, pending and due now, of a message with a body of that
+// size.
+func (t *txn) add(id store.DeliveryID, destination string, size int64) (*change, error) {
 	if len(destination) > maxName {
 		return nil, fmt.Errorf("destination id of %d bytes, at most %d: %w", len(destination), maxName, store.ErrInvalid)
 	}
@@ -198,19 +198,16 @@ func (t *txn) add(id store.DeliveryID, destination string) (*change, error) {
 		DueAt:       t.now,
 		CreatedAt:   t.now,
 		Since:       t.now,
+		BodySize:    size,
 	}})
-	b := t.book(destination)
-	b.Made++
-	b.Open++
+	t.book(destination).Move(0, c.State, size)
 	return c, nil
 }
 
 // move puts a delivery into a state that is not Leased, and keeps its times and
 // the books in step.
 func (t *txn) move(c *change, to store.State) {
-	b := t.book(c.Destination)
-	*counter(b, c.State)--
-	*counter(b, to)++
+	t.book(c.Destination).Move(c.State, to, c.BodySize)
 	c.State = to
 	c.LeaseUntil = time.Time{}
 	c.EndedAt = time.Time{}
@@ -316,7 +313,7 @@ func indexed(d *store.Delivery) bool { return d.State.Open() && !d.Blocked() }
 // take brings memory up to the batch that was applied.
 func (t *txn) take() {
 	s := t.s
-	maps.Copy(s.books, t.books)
+	s.enter(t.books)
 	for _, c := range t.changes {
 		switch {
 		case c.gone:

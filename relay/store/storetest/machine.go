@@ -174,6 +174,9 @@ func (m *machine) compareBooks(r *rapid.T) {
 	got, err := m.tested.Books(m.ctx)
 	sameError(r, err, failed)
 	same(r, "books", got, want)
+	open, failed := m.model.ListDeliveries(m.ctx, store.DeliveryQuery{Open: true, Limit: everything})
+	sameError(r, failed, nil)
+	checkOpenBytes(r, got, open)
 	m.compareDeliveries(r, store.DeliveryQuery{Limit: everything})
 }
 
