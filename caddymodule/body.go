@@ -151,3 +151,33 @@ func bodyError(err error) error {
 	}
 	return err
 }
+
+const (
+	// skipSize is the largest rest of a body that is cheaper to read than a new
+	// connection.
+	skipSize = 16 << 10
+
+	// skipTime is how long that may take: mostly it is there already.
+	skipTime = 100 * time.Millisecond
+)
+
+// skip takes a small body that nobody wants off its connection, and reports
+// whether another request may follow on it. It takes no memory. Under load senders
+// that are refused would else all connect anew, which costs more than what they
+// are refused for.
+func skip(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength < 0 || r.ContentLength > skipSize {
+		return false
+	}
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return true
+	}
+	controller := http.NewResponseController(w)
+	if controller.SetReadDeadline(time.Now().Add(skipTime)) != nil {
+		return false
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return false
+	}
+	return controller.SetReadDeadline(time.Time{}) == nil
+}

@@ -46,6 +46,9 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	if slices.ContainsFunc(h.held, func(b *binding) bool { return b.absent }) {
 		return &refusal{status: http.StatusServiceUnavailable, reason: "no_secret", detail: errSecretAbsent.Error}, nil
 	}
+	if refused := h.hopeless(r); refused != nil {
+		return refused, nil
+	}
 	reservation := h.reserve()
 	taken := false
 	defer func() {

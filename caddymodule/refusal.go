@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,10 @@ type refusal struct {
 	// hangUp says that the rest of the body is not worth waiting for.
 	hangUp bool
 
+	// unread says that nothing is wrong with the rest of the body. A small one is
+	// taken off its connection, rather than have the sender make another.
+	unread bool
+
 	// unretried is what is lost with it, where that is known to be of a sender that
 	// does not send again.
 	unretried *store.Message
@@ -43,7 +48,7 @@ func unreadable(err error) *refusal {
 	case errors.Is(err, errTooLarge):
 		return &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", hangUp: true}
 	case errors.Is(err, errNoMemory):
-		return &refusal{status: http.StatusServiceUnavailable, reason: "memory", hangUp: true}
+		return &refusal{status: http.StatusServiceUnavailable, reason: "memory", hangUp: true, unread: true}
 	default:
 		return &refusal{status: http.StatusServiceUnavailable, reason: "body", detail: err.Error, hangUp: true}
 	}
@@ -60,10 +65,28 @@ func unaccepted(err error) *refusal {
 		reason = "overloaded"
 	case errors.Is(err, relay.ErrDiskFull):
 		reason = "disk_full"
+	case errors.Is(err, relay.ErrBacklog):
+		reason = "backlog"
 	case errors.Is(err, relay.ErrNotReady), errors.Is(err, relay.ErrClosed):
 		reason = "not_ready"
 	}
 	return &refusal{status: http.StatusServiceUnavailable, reason: reason, detail: err.Error}
+}
+
+// hopeless is the refusal of an event that would not be accepted whatever is in
+// it, which is then neither read nor verified. What comes to a relay whose senders
+// may not send again is: the operator is told what was lost.
+func (h *Handler) hopeless(r *http.Request) *refusal {
+	if h.Pass || h.last || !slices.Contains(h.eventMethods, r.Method) {
+		return nil
+	}
+	err := h.engine.Refuses(h.Name, false)
+	if err == nil {
+		return nil
+	}
+	refused := unaccepted(err)
+	refused.hangUp, refused.unread = true, true
+	return refused
 }
 
 // unverified is the refusal of a request that no scheme verifies, by the failure
@@ -110,7 +133,7 @@ var (
 // pauseOf returns how long a sender should stay away that was refused for a reason.
 func pauseOf(reason string) pause {
 	switch reason {
-	case "store", "not_ready", "no_secret", "unavailable", "clock_suspect":
+	case "store", "not_ready", "backlog", "no_secret", "unavailable", "clock_suspect":
 		return longPause
 	default:
 		return shortPause
@@ -147,7 +170,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusa
 		header.Set("Retry-After", h.retryAfter(refused.reason))
 		h.mourn(refused)
 	}
-	if refused.hangUp && r.ProtoMajor == 1 {
+	if refused.hangUp && r.ProtoMajor == 1 && !(refused.unread && skip(w, r)) {
 		header.Set("Connection", "close")
 	}
 	write(w, refused.status, textPlain, http.StatusText(refused.status))

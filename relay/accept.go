@@ -15,8 +15,8 @@ import (
 // only when the commit of its original is durable; should that commit fail, the
 // duplicate takes the original's place.
 //
-// Its errors are ErrNotReady, ErrClosed, ErrOverloaded, ErrDiskFull, ErrDeadline
-// or those of the store. They all mean that the sender must be asked to come back, and never
+// Its errors are ErrNotReady, ErrClosed, ErrOverloaded, ErrDiskFull, ErrBacklog,
+// ErrDeadline or those of the store. They all mean that the sender must be asked to come back, and never
 // anything about the message. The commit itself does not end with ctx.
 func (e *Engine) Accept(ctx context.Context, in Inbound) (Receipt, error) {
 	s, err := e.ready(ctx)
@@ -67,9 +67,7 @@ func (s *session) lead(ctx context.Context, f *flight, in Inbound) (Receipt, err
 		s.flights.land(f, receipt, nil)
 		return s.repeat(in, receipt), nil
 	}
-	now := s.engine.clock.Now()
-	in.Message.ID = s.engine.ids.next(now)
-	if err := s.committer.submit(&entry{flight: f, inbound: in, since: now}); err != nil {
+	if err := s.submit(f, in); err != nil {
 		in.Reservation.Release()
 		s.flights.land(f, Receipt{}, err)
 		return Receipt{}, err
@@ -80,6 +78,21 @@ func (s *session) lead(ctx context.Context, f *flight, in Inbound) (Receipt, err
 	case <-ctx.Done():
 		return Receipt{}, ErrDeadline
 	}
+}
+
+// submit queues the message for its commit.
+func (s *session) submit(f *flight, in Inbound) error {
+	size := backlogSize(&in)
+	b, err := s.backlogs.admit(in.Message.Source, size, in.ShedLast)
+	if err != nil {
+		return err
+	}
+	now := s.engine.clock.Now()
+	in.Message.ID = s.engine.ids.next(now)
+	if err = s.committer.submit(&entry{flight: f, inbound: in, since: now, backlog: b}); err != nil {
+		b.settle(size, false)
+	}
+	return err
 }
 
 // known answers a duplicate of a message that is known to be durable and asks

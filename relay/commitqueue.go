@@ -4,6 +4,7 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,10 @@ type shedding struct {
 type commitQueue struct {
 	// more gets a value when the queue is not empty any more.
 	more chan struct{}
+
+	// crowded says that a message was refused whose sender sends again by itself, and
+	// that the next one would be, too.
+	crowded atomic.Bool
 
 	mu      sync.Mutex
 	entries []*entry // oldest first, from head
@@ -69,7 +74,8 @@ func (q *commitQueue) add(e *entry) error {
 	if q.closed {
 		return ErrClosed
 	}
-	if q.refuses(e) {
+	if q.refuses(e.since, e.inbound.ShedLast) {
+		q.crowded.Store(!e.inbound.ShedLast || q.crowded.Load())
 		return ErrOverloaded
 	}
 	q.entries = append(q.entries, e)
@@ -82,14 +88,14 @@ func (q *commitQueue) add(e *entry) error {
 	return nil
 }
 
-// refuses reports whether a message has to be turned away.
-func (q *commitQueue) refuses(e *entry) bool {
+// refuses reports whether a message that comes now has to be turned away.
+func (q *commitQueue) refuses(now time.Time, shedLast bool) bool {
 	s := &q.most
-	if e.inbound.ShedLast {
+	if shedLast {
 		s = &q.last
 	}
 	n := q.len()
-	return n > 0 && (n >= s.room || s.sojourn.standing || e.since.Sub(q.entries[q.head].since) > s.stall ||
+	return n > 0 && (n >= s.room || s.sojourn.standing || now.Sub(q.entries[q.head].since) > s.stall ||
 		time.Duration(n/commitBatch)*q.took > s.wait)
 }
 
@@ -105,6 +111,7 @@ func (q *commitQueue) take(now time.Time, batch []*entry) []*entry {
 	}
 	if q.began = now; q.len() == 0 {
 		q.began = time.Time{}
+		q.crowded.Store(false)
 		return batch
 	}
 	for size := 0; q.len() > 0 && len(batch) < commitBatch && size < commitBytes; q.head++ {
@@ -116,6 +123,7 @@ func (q *commitQueue) take(now time.Time, batch []*entry) []*entry {
 	waited, left := now.Sub(batch[len(batch)-1].since), q.len() > 0
 	q.most.sojourn.served(now, waited, left)
 	q.last.sojourn.served(now, waited, left)
+	q.crowded.Store(q.crowded.Load() && q.refuses(now, false))
 	q.shrink()
 	return batch
 }

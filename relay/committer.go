@@ -23,7 +23,12 @@ type entry struct {
 	inbound Inbound
 	// since is when it began to wait.
 	since time.Time
+	// backlog is that of its source, nil where it has no limit.
+	backlog *backlog
 }
+
+// settle gives back the room in the backlog that was taken for the message.
+func (e *entry) settle(accepted bool) { e.backlog.settle(backlogSize(&e.inbound), accepted) }
 
 // committer commits messages in groups: whatever has come while the last commit
 // ran goes into the next one.
@@ -95,6 +100,7 @@ func (c *committer) commit(batch []*entry) {
 		s.storeError("accepting messages", err)
 		for i, e := range batch {
 			s.abandon(acceptances[i].Deliveries)
+			e.settle(false)
 			e.inbound.Waiter.settle(false)
 			e.inbound.Reservation.Release()
 			s.flights.land(e.flight, Receipt{}, fmt.Errorf("accepting a message: %w", err))
@@ -105,6 +111,7 @@ func (c *committer) commit(batch []*entry) {
 		a := &accepted[i]
 		source := e.inbound.Message.Source
 		s.front.add(e.flight.key, a.Message, a.AcceptedAt)
+		e.settle(a.Verdict == store.Fresh)
 		// First the dispatcher, then the sender: what a sender sends after its 2xx
 		// comes behind the message that it was for.
 		s.handOver(e, &acceptances[i], a)
@@ -121,6 +128,7 @@ func (c *committer) quit() {
 		refusal = ErrClosed
 	}
 	for _, e := range c.queue.close() {
+		e.settle(false)
 		e.inbound.Reservation.Release()
 		c.session.flights.land(e.flight, Receipt{}, refusal)
 	}

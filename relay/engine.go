@@ -210,13 +210,15 @@ func (e *Engine) shedsLast() bool {
 func (e *Engine) apply(s *session) {
 	var targets []*target
 	var disk DiskLimits
+	var limits []BacklogLimit
 	if n := len(e.generations); n > 0 {
-		disk = e.generations[n-1].Disk
+		disk, limits = e.generations[n-1].Disk, e.generations[n-1].Backlogs
 		for _, d := range e.generations[n-1].Destinations {
 			targets = append(targets, newTarget(d, e.log))
 		}
 	}
 	s.space.limit(disk)
+	s.backlogs.limit(limits)
 	s.dispatcher.post(event{kind: configured, targets: targets, memory: e.maxBuffer()})
 	if len(targets) > 0 {
 		s.trial.begin()

@@ -22,6 +22,10 @@ var (
 	// takes all that it may. It accepts again by itself when there is space.
 	ErrDiskFull = errors.New("relay has no disk space: min_free or max_disk is reached")
 
+	// ErrBacklog says that so much of the source waits to be delivered that no more
+	// of it is taken. It is accepted again by itself when some of it is delivered.
+	ErrBacklog = errors.New("backlog of the source is full")
+
 	// ErrDeadline says that the commit did not end in time. It may still succeed;
 	// the sender's retry will then be a duplicate.
 	ErrDeadline = errors.New("accept deadline exceeded")

@@ -377,9 +377,17 @@ func (r *rig) balanced() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	open, err := r.store.Store.ListDeliveries(context.Background(), store.DeliveryQuery{Open: true, Limit: 1 << 20})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sizes := make(map[string]uint64)
+	for i := range open {
+		sizes[open[i].Destination] += uint64(open[i].BodySize)
+	}
 	for destination, b := range books {
-		if !b.Balanced() {
-			r.t.Errorf("books of %s do not balance: %+v", destination, b)
+		if !b.Balanced() || b.OpenBytes != sizes[destination] {
+			r.t.Errorf("books of %s do not balance: %+v, with %d open bytes", destination, b, sizes[destination])
 		}
 	}
 }

@@ -30,6 +30,9 @@ type Generation struct {
 	// part of the memory for bodies is kept for such senders then.
 	ShedLast bool
 
+	// Backlogs bound what sources may have waiting, one by one. Others have no bound.
+	Backlogs []BacklogLimit
+
 	// Disk says how much of its disk the store may use.
 	Disk DiskLimits
 

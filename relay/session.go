@@ -19,6 +19,7 @@ import (
 // session is the life of one opened store: what runs on it ends with it.
 type session struct {
 	engine     *Engine
+	began      time.Time
 	store      store.Store
 	flights    flights
 	front      *front
@@ -30,6 +31,7 @@ type session struct {
 	trial      *trial
 	jobs       *jobs
 	space      *space
+	backlogs   *backlogs
 
 	// keeping counts the keys of passed requests that are being committed.
 	keeping atomic.Int32
@@ -51,7 +53,7 @@ type session struct {
 
 func newSession(e *Engine, st store.Store) *session {
 	s := &session{
-		engine: e, store: st, front: newFront(),
+		engine: e, began: e.clock.Now(), store: st, front: newFront(),
 		flights: flights{byKey: make(map[store.DedupeKey]*flight)},
 		failed:  make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -64,11 +66,16 @@ func newSession(e *Engine, st store.Store) *session {
 	s.trial = newTrial(s, s.journal)
 	s.jobs = newJobs(s)
 	s.space = newSpace(s)
+	s.backlogs = &backlogs{session: s}
 	go s.finisher.run()
 	s.committer.start()
 	s.janitor.start()
 	return s
 }
+
+// age returns how long the session has lasted. It does not follow steps of the
+// wall clock.
+func (s *session) age() time.Duration { return s.engine.clock.Now().Sub(s.began) }
 
 // storeError handles an error of the store: one that means that it has failed
 // ends the session, any other is logged.

@@ -203,7 +203,7 @@ func (l *ledger) balance() {
 	var made uint64
 	for _, u := range s.receivers {
 		b := books[u.name]
-		if made += b.Made; !b.Balanced() || b.Open > 0 {
+		if made += b.Made; !b.Balanced() || b.Open > 0 || b.OpenBytes > 0 {
 			s.violated("books of %s in the end: %+v", u.name, b)
 		}
 	}

@@ -27,7 +27,7 @@ type space struct {
 	session *session
 	state   atomic.Uint32
 	room    atomic.Int64 // bytes that may be accepted until the next look
-	due     atomic.Int64 // when that is, in nanoseconds since 1970
+	due     atomic.Int64 // when that is, in the session
 
 	mu     sync.Mutex // held by who looks
 	limits atomic.Pointer[DiskLimits]
@@ -51,14 +51,20 @@ func (p *space) now() DiskState { return DiskState(p.state.Load()) }
 
 // admit returns ErrDiskFull where there is no space for a body of that size.
 func (p *space) admit(size int) error {
-	if p.session.engine.clock.Now().UnixNano() >= p.due.Load() && p.mu.TryLock() {
-		p.lookLocked()
-		p.mu.Unlock()
-	}
-	if p.now() == DiskFull || p.room.Add(-int64(size)-entrySize) < 0 {
+	if p.full() || p.room.Add(-int64(size)-entrySize) < 0 {
 		return ErrDiskFull
 	}
 	return nil
+}
+
+// full reports whether there is no space for any message, after a look if one is
+// due.
+func (p *space) full() bool {
+	if int64(p.session.age()) >= p.due.Load() && p.mu.TryLock() {
+		p.lookLocked()
+		p.mu.Unlock()
+	}
+	return p.now() == DiskFull
 }
 
 // look sees how much space there is.
@@ -70,7 +76,7 @@ func (p *space) look() {
 
 func (p *space) lookLocked() {
 	s := p.session
-	p.due.Store(s.engine.clock.Now().Add(spaceEvery).UnixNano())
+	p.due.Store(int64(s.age() + spaceEvery))
 	h := s.store.Health()
 	if errors.Is(h.Err, store.ErrFailed) {
 		s.storeError("looking at the disk", h.Err)

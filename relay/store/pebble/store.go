@@ -39,7 +39,7 @@ type Store struct {
 	// applied. It guards all that follows, which is what the disk will hold as
 	// soon as every commit so far is durable.
 	writer  chan struct{}
-	last    *commit // the newest one
+	last    *commit                 // the newest one
 	books   map[string]*store.Books // what is in it is replaced, and never changed
 	queues  map[string]*queue
 	kept    map[store.DeliveryID]*kept
