@@ -52,6 +52,7 @@ type destinationView struct {
 	Open         uint64     `json:"open"`
 	Canceled     uint64     `json:"canceled"`
 	Deleted      uint64     `json:"deleted"`
+	OpenBytes    uint64     `json:"open_bytes"`
 	Running      int        `json:"running"`
 	Ready        int        `json:"ready"`
 	OldestOpenAt *time.Time `json:"oldest_open_at,omitempty"`
@@ -108,7 +109,7 @@ func getStats(c *call) (int, any, error) {
 func viewDestination(d *relay.DestinationStatus) destinationView {
 	v := destinationView{
 		ID: d.Destination, State: "up", Made: d.Books.Made, Delivered: d.Books.Delivered, Dead: d.Books.Dead, Open: d.Books.Open,
-		Canceled: d.Books.Canceled, Deleted: d.Books.Deleted, Running: d.Running, Ready: d.Ready, OldestOpenAt: optional(d.OldestOpen),
+		Canceled: d.Books.Canceled, Deleted: d.Books.Deleted, OpenBytes: d.Books.OpenBytes, Running: d.Running, Ready: d.Ready, OldestOpenAt: optional(d.OldestOpen),
 	}
 	switch {
 	case d.Pause != nil:

@@ -92,6 +92,7 @@ type source struct {
 	digest       [32]byte
 	destinations []*Destination
 	maxSize      int64
+	backlog      int64
 	window       time.Duration
 	shedLast     bool
 }
@@ -211,6 +212,9 @@ func (a *App) assemble() *relay.Generation {
 		}
 		largest = max(largest, s.maxSize)
 		g.ShedLast = g.ShedLast || s.shedLast
+		if s.backlog > 0 {
+			g.Backlogs = append(g.Backlogs, relay.BacklogLimit{Source: name, Max: s.backlog, Reserve: s.shedLast})
+		}
 		g.DedupeWindow = max(g.DedupeWindow, s.window)
 	}
 	g.MaxBuffer = a.maxBuffer(largest)

@@ -26,6 +26,7 @@ import (
 //	    dedupe        <keys...> [<window>] [{ on_duplicate drop|deliver  required }] | off
 //	    events        <patterns...>
 //	    max_size      <size>
+//	    max_backlog   <size>
 //	    public_url    <url>
 //	    respond       <status> [<body>]
 //	    reject_status <status>
@@ -94,6 +95,7 @@ var relayOptions = map[string]func(*relayParser) error{
 	"dedupe":        (*relayParser).parseDedupe,
 	"events":        (*relayParser).parseEvents,
 	"max_size":      (*relayParser).parseMaxSize,
+	"max_backlog":   (*relayParser).parseMaxBacklog,
 	"public_url":    (*relayParser).parsePublicURL,
 	"respond":       (*relayParser).parseRespond,
 	"reject_status": (*relayParser).parseRejectStatus,
@@ -224,6 +226,12 @@ func parsePatterns(d *caddyfile.Dispenser) ([]string, error) {
 func (p *relayParser) parseMaxSize() error {
 	size, err := parseSize(p.Dispenser)
 	p.relay.MaxSize = size
+	return err
+}
+
+func (p *relayParser) parseMaxBacklog() error {
+	size, err := parseSize(p.Dispenser)
+	p.relay.MaxBacklog = size
 	return err
 }
 

@@ -28,6 +28,7 @@ type collectors struct {
 	attempts   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
 	deliveries deliveriesCollector
+	backlogs   backlogCollector
 	unretried  *prometheus.CounterVec
 	clocks     clockCollector
 	standings  standingsCollector
@@ -71,6 +72,7 @@ func newCollectors() *collectors {
 			"Deliveries by state, from the books of the store.",
 			[]string{"destination", "state"}, nil,
 		)},
+		backlogs: newBacklogCollector(namespace, subsystem),
 		unretried: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "unretried_refusals_total",
 			Help: "Requests that got 503 although their sender does not send again by itself.",
@@ -92,7 +94,7 @@ func registerMetrics(registry *prometheus.Registry) error {
 	}
 	for _, collector := range []prometheus.Collector{
 		metrics.requests, metrics.rejected, metrics.matches, metrics.undeduped, metrics.unordered, metrics.attempts, metrics.durations,
-		metrics.deliveries, metrics.standings, metrics.unretried, metrics.clocks, metrics.stores,
+		metrics.deliveries, metrics.backlogs, metrics.standings, metrics.unretried, metrics.clocks, metrics.stores,
 	} {
 		err := registry.Register(collector)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok && already.ExistingCollector == collector {
@@ -167,6 +169,7 @@ func booksOfAll(ctx context.Context) map[string]store.Books {
 			s.Dead += b.Dead
 			s.Canceled += b.Canceled
 			s.Deleted += b.Deleted
+			s.OpenBytes += b.OpenBytes
 			sum[destination] = s
 		}
 	}

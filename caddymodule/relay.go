@@ -68,6 +68,11 @@ type Handler struct {
 	// scheme's provider sends more.
 	MaxSize int64 `json:"max_size,omitempty"`
 
+	// How much of what this relay has accepted may wait to be delivered, in bytes:
+	// bodies and about 1 KiB for each, once for every destination. What comes then
+	// gets 503. Default: no bound.
+	MaxBacklog int64 `json:"max_backlog,omitempty"`
+
 	// The URL that senders call, as far as it differs from what arrives here: scheme,
 	// host, and a path that was cut off before. Schemes that sign the URL need it.
 	// Default: as the request says, and a trusted proxy.
@@ -172,13 +177,16 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.provisionDestinations(ctx, app); err != nil {
 		return err
 	}
+	if err := h.checkBacklog(); err != nil {
+		return err
+	}
 	if err := app.followHealth(ctx); err != nil {
 		return err
 	}
 	h.engine = takeEngine(app.key, app.module)
 	return app.register(&source{
 		name: h.Name, origin: h.Origin, digest: digest,
-		destinations: h.destinations, maxSize: h.MaxSize, window: h.rule.window, shedLast: h.last,
+		destinations: h.destinations, maxSize: h.MaxSize, backlog: h.MaxBacklog, window: h.rule.window, shedLast: h.last,
 	})
 }
 
@@ -190,8 +198,8 @@ func (h *Handler) check() error {
 	if err := checkPatterns(h.Events); err != nil {
 		return err
 	}
-	if h.MaxSize < 0 {
-		return fmt.Errorf("max_size must be positive")
+	if h.MaxSize < 0 || h.MaxBacklog < 0 {
+		return fmt.Errorf("max_size and max_backlog must be positive")
 	}
 	if h.Respond != nil {
 		if err := h.Respond.check(); err != nil {

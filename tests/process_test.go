@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -235,6 +236,21 @@ func (s *server) adminGet(path string) []byte {
 		s.t.Fatal(err)
 	}
 	return body
+}
+
+// metric returns the value of a metric with its labels, 0 for one that is not there.
+func (s *server) metric(name string) float64 {
+	s.t.Helper()
+	for line := range strings.Lines(string(s.adminGet("/metrics"))) {
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return value
+		}
+	}
+	return 0
 }
 
 // logged reports whether a line of the log contains all of the texts.
