@@ -170,11 +170,14 @@ func orUnknown(origin string) string {
 
 // Start opens the store and puts this configuration in force.
 func (a *App) Start() error {
+	// The listeners are open already: what is accepted must find its limits in force.
+	g := a.assemble()
+	a.engine.attach(g, a.grace(), a.log)
 	if err := a.engine.start(a.log); err != nil {
+		a.engine.detach(g)
 		return err
 	}
-	a.generation = a.assemble()
-	a.engine.attach(a.generation, a.grace(), a.log)
+	a.generation = g
 	a.lingering = a.linger()
 	a.watcher.start()
 	a.warnOrphans()

@@ -125,9 +125,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	s := newSession(e, st)
 	s.pauseAll(pauses)
-	first := e.current.Swap(s) == nil
 	e.mu.Lock()
-	e.apply(s)
+	e.apply(s) // first, lest something be accepted beyond the limits
+	first := e.current.Swap(s) == nil
 	if e.draining {
 		s.dispatcher.post(event{kind: drainBegan})
 	}
