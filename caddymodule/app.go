@@ -240,8 +240,8 @@ func (a *App) maxBuffer(largest int64) int64 {
 	return size
 }
 
-// Stop takes this configuration out of force. Only when the process ends it also
-// waits for attempts under way: a reload must not be held up, and they go on.
+// Stop takes this configuration out of force. When the process ends it also waits
+// for attempts under way; a reload must not be held up, and they go on.
 func (a *App) Stop() error {
 	if a.generation == nil {
 		return nil
@@ -251,6 +251,9 @@ func (a *App) Stop() error {
 	}
 	a.lingering.end()
 	a.engine.detach(a.generation)
+	if !caddy.Exiting() {
+		a.settle()
+	}
 	return nil
 }
 

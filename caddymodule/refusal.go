@@ -170,7 +170,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusa
 		header.Set("Retry-After", h.retryAfter(refused.reason))
 		h.mourn(refused)
 	}
-	if refused.hangUp && r.ProtoMajor == 1 && !(refused.unread && skip(w, r)) {
+	if refused.hangUp && r.ProtoMajor == 1 && (!refused.unread || !skip(w, r)) {
 		header.Set("Connection", "close")
 	}
 	write(w, refused.status, textPlain, http.StatusText(refused.status))

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,6 +34,7 @@ type forward struct {
 	server      *caddyhttp.Server
 	resigner    *resigner // nil where signatures go on as they came
 	log         *zap.Logger
+	running     atomic.Int64 // attempts under way
 }
 
 // newForward provisions the routes of a destination and compiles them once.
@@ -61,6 +63,8 @@ const deliveryCtxKey caddy.CtxKey = "relay_delivery"
 
 // Deliver implements relay.Deliverer.
 func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Result) {
+	f.running.Add(1)
+	defer f.running.Add(-1)
 	defer func() {
 		if p := recover(); p != nil {
 			result = f.panicked(ctx, p)
