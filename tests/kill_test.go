@@ -31,6 +31,7 @@ func TestP1_KillUnderLoad(t *testing.T) {
 		begun := time.Now()
 		steady := trouble(u, cycle)
 		before := p.acked()
+		startAgain(crashes)
 		s.start(config)
 		eventually(t, 30*time.Second, "the first webhook after a start is accepted", func() bool { return p.acked() > before })
 		slowest = max(slowest, time.Since(begun))
@@ -46,6 +47,7 @@ func TestP1_KillUnderLoad(t *testing.T) {
 			t.Fatalf("in cycle %d", cycle)
 		}
 	}
+	startAgain(crashes)
 	s.start(config)
 	s.awaitReady(addr)
 	stop()

@@ -60,6 +60,7 @@ func TestP6_OrderOverKillsAndReloads(t *testing.T) {
 	for cycle := range max(4, *cycles/5) {
 		steady := unsteady(u, cycle)
 		before := p.acked()
+		startAgain(crashes)
 		s.start(s.caddyfile(orderSite(addr, u, cycle, orderBy)))
 		eventually(t, 30*time.Second, "the first webhook after a start is accepted", func() bool { return p.acked() > before })
 		p.mark()
