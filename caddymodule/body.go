@@ -155,7 +155,7 @@ func bodyError(err error) error {
 const (
 	// skipSize is the largest rest of a body that is cheaper to read than a new
 	// connection.
-	skipSize = 16 << 10
+	skipSize = 64 << 10
 
 	// skipTime is how long that may take: mostly it is there already.
 	skipTime = 100 * time.Millisecond

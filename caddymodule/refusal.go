@@ -74,10 +74,11 @@ func unaccepted(err error) *refusal {
 }
 
 // hopeless is the refusal of an event that would not be accepted whatever is in
-// it, which is then neither read nor verified. What comes to a relay whose senders
-// may not send again is: the operator is told what was lost.
+// it, which is then neither looked at nor verified. What comes to a relay whose
+// senders may not send again is: the operator is told what was lost. So is a large
+// body: a sender whose connection is closed while it sends may never see the 503.
 func (h *Handler) hopeless(r *http.Request) *refusal {
-	if h.Pass || h.last || !slices.Contains(h.eventMethods, r.Method) {
+	if h.Pass || h.last || r.ContentLength < 0 || r.ContentLength > skipSize || !slices.Contains(h.eventMethods, r.Method) {
 		return nil
 	}
 	err := h.engine.Refuses(h.Name, false)
