@@ -153,9 +153,13 @@ func bodyError(err error) error {
 }
 
 const (
-	// skipSize is the largest rest of a body that is cheaper to read than a new
-	// connection.
+	// skipSize is the largest body that is cheaper to read than a new connection.
 	skipSize = 64 << 10
+
+	// skipMost is the largest body that is read nevertheless, so that its sender sees
+	// the answer: what is still being sent when a connection is closed resets it. The
+	// server of net/http reads as much after a handler that has not.
+	skipMost = 256 << 10
 
 	// skipTime is how long that may take: mostly it is there already.
 	skipTime = 100 * time.Millisecond
@@ -166,7 +170,7 @@ const (
 // that are refused would else all connect anew, which costs more than what they
 // are refused for.
 func skip(w http.ResponseWriter, r *http.Request) bool {
-	if r.ContentLength < 0 || r.ContentLength > skipSize {
+	if r.ContentLength < 0 || r.ContentLength > skipMost {
 		return false
 	}
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {

@@ -46,7 +46,7 @@ type refusal struct {
 func unreadable(err error) *refusal {
 	switch {
 	case errors.Is(err, errTooLarge):
-		return &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", hangUp: true}
+		return &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", hangUp: true, unread: true}
 	case errors.Is(err, errNoMemory):
 		return &refusal{status: http.StatusServiceUnavailable, reason: "memory", hangUp: true, unread: true}
 	default:
