@@ -268,6 +268,7 @@ func (j *judgement) balance(c contents) {
 			switch state := list[i].State; {
 			case state.Open():
 				b.Open++
+				b.OpenBytes += uint64(list[i].BodySize)
 			case state == store.Delivered:
 				b.Delivered++
 			case state == store.Dead:
