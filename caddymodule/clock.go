@@ -199,8 +199,7 @@ func (c clockCollector) Describe(out chan<- *prometheus.Desc) { out <- c.desc }
 func (c clockCollector) Collect(out chan<- prometheus.Metric) {
 	values := make(map[clockKey]float64)
 	now := time.Now()
-	engines.Range(func(_, value any) bool {
-		engine := value.(*pooledEngine)
+	for _, engine := range allEngines() {
 		engine.clocks.byKey.Range(func(key, _ any) bool {
 			values[key.(clockKey)] = max(values[key.(clockKey)], 0)
 			return true
@@ -208,8 +207,7 @@ func (c clockCollector) Collect(out chan<- prometheus.Metric) {
 		for _, key := range engine.suspectClocks(now) {
 			values[key] = 1
 		}
-		return true
-	})
+	}
 	for key, value := range values {
 		out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, value, key.source, key.scheme)
 	}

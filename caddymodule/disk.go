@@ -31,7 +31,7 @@ const mostFreePercent = 90
 func (a *App) checkDisk() error {
 	switch {
 	case a.MaxDisk != 0 && a.MaxDisk < leastDisk:
-		return fmt.Errorf("max_disk must be at least 256MiB: a store takes a good part of that for its log alone")
+		return errLeastDisk
 	case a.MinFree < 0:
 		return fmt.Errorf("min_free must not be negative")
 	case a.MinFreePercent < 0 || a.MinFreePercent > mostFreePercent:
@@ -56,7 +56,7 @@ func (a *App) exit(err error) {
 // parseMaxDisk reads max_disk.
 func (a *App) parseMaxDisk(d *caddyfile.Dispenser) (err error) {
 	if a.MaxDisk, err = parseSize(d); err == nil && a.MaxDisk < leastDisk {
-		return d.Errf("max_disk must be at least 256MiB: a store takes a good part of that for its log alone")
+		return d.WrapErr(errLeastDisk)
 	}
 	return err
 }

@@ -10,6 +10,8 @@ var (
 	errTwoWays = errors.New("a relay leads one way: upstreams, forward and destination exclude each other. Put what each does into a destination")
 	errNoRule  = errors.New("dedupe: no scheme of this relay says what makes two requests the same: name it, as in dedupe {http.relay.body.id} or dedupe body")
 	errNested  = errors.New("a forward leads into a relay: deliveries can not be relayed again")
+
+	errLeastDisk = errors.New("max_disk must be at least 256MiB: a store takes a good part of that for its log alone")
 )
 
 // What is said where a learned secret is asked for that is not there.

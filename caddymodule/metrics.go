@@ -176,16 +176,6 @@ func booksOfAll(ctx context.Context) map[string]store.Books {
 	return sum
 }
 
-// allEngines returns all engines of this process.
-func allEngines() []*pooledEngine {
-	var all []*pooledEngine
-	engines.Range(func(_, value any) bool {
-		all = append(all, value.(*pooledEngine))
-		return true
-	})
-	return all
-}
-
 // Interface guards
 var (
 	_ relay.Observer       = metricsObserver{}

@@ -78,18 +78,22 @@ func dropEngine(key engineKey) error {
 	return err
 }
 
+// allEngines returns all engines of this process.
+func allEngines() []*pooledEngine {
+	var all []*pooledEngine
+	engines.Range(func(_, value any) bool {
+		all = append(all, value.(*pooledEngine))
+		return true
+	})
+	return all
+}
+
 // otherEngines holds and returns the engines in this process but the one with
 // that key.
 func otherEngines(key engineKey) []*pooledEngine {
 	poolMu.Lock()
 	defer poolMu.Unlock()
-	var others []*pooledEngine
-	engines.Range(func(k, value any) bool {
-		if k != key {
-			others = append(others, value.(*pooledEngine))
-		}
-		return true
-	})
+	others := slices.DeleteFunc(allEngines(), func(e *pooledEngine) bool { return e.key == key })
 	for _, other := range others {
 		engines.LoadOrStore(other.key, other)
 	}

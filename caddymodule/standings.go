@@ -34,18 +34,11 @@ func (c standingsCollector) Describe(out chan<- *prometheus.Desc) {
 func (c standingsCollector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range standingsOfAll() {
 		for desc, value := range map[*prometheus.Desc]float64{
-			c.slots: float64(s.Slots), c.running: float64(s.Running), c.down: asGauge(s.Down), c.paused: asGauge(s.Paused),
+			c.slots: float64(s.Slots), c.running: float64(s.Running), c.down: oneIf(s.Down), c.paused: oneIf(s.Paused),
 		} {
 			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, s.Destination)
 		}
 	}
-}
-
-func asGauge(set bool) float64 {
-	if set {
-		return 1
-	}
-	return 0
 }
 
 // standingsOfAll returns the standings in all engines by destination. While a
@@ -53,16 +46,15 @@ func asGauge(set bool) float64 {
 // smaller number of slots counts.
 func standingsOfAll() map[string]relay.Standing {
 	all := make(map[string]relay.Standing)
-	engines.Range(func(_, value any) bool {
-		for _, s := range value.(*pooledEngine).Standings() {
+	for _, engine := range allEngines() {
+		for _, s := range engine.Standings() {
 			if other, ok := all[s.Destination]; ok {
 				s.Slots, s.Running = min(s.Slots, other.Slots), s.Running+other.Running
 				s.Down, s.Paused = s.Down || other.Down, s.Paused || other.Paused
 			}
 			all[s.Destination] = s
 		}
-		return true
-	})
+	}
 	return all
 }
 
