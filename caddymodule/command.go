@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -111,6 +112,15 @@ func exit(cmd *cobra.Command, err error) error {
 		return ended
 	}
 	return err
+}
+
+// look shows what the admin endpoint answers to a GET.
+func look[V any](s *shell, path string, show func(io.Writer, *V)) error {
+	answer, err := s.client.call(s.cmd.Context(), http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	return print(s, answer, show)
 }
 
 // print shows an answer: as it is, or with the function that shows it to people.

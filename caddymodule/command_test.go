@@ -38,13 +38,14 @@ func goldenDelivery() deliveryView {
 	}
 }
 
-func TestCommandsPrintTables(t *testing.T) {
+// goldenTables are what commands print for people, by the name of the golden.
+func goldenTables() map[string]func(io.Writer) {
 	replay := deliveryView{
 		ID: goldenMessage + "/2", Message: goldenMessage, Destination: "stripe:ledger", State: "waiting", CreatedAt: goldenTime, DueAt: &goldenLate,
 		Generation: 1, ReplayOf: 1,
 	}
 	body := "{\"a\":\"\x1b[2J\"}\n"
-	for name, show := range map[string]func(io.Writer){
+	return map[string]func(io.Writer){
 		"stats": func(w io.Writer) {
 			printStats(w, &statsView{
 				healthView: healthView{Accepting: true, Store: storeView{Location: "/var/lib/caddy/relay", Durable: true, UsedBytes: 12 << 20, FreeBytes: 40 << 30}},
@@ -95,7 +96,11 @@ func TestCommandsPrintTables(t *testing.T) {
 				Done: 7, Skipped: 1, PutOff: []string{"a:b", "c:d"}, WaitsFor: "e:f", Error: "disk full",
 			})
 		},
-	} {
+	}
+}
+
+func TestCommandsPrintTables(t *testing.T) {
+	for name, show := range goldenTables() {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
 			show(&got)

@@ -15,11 +15,7 @@ import (
 
 func statsCommand() *cobra.Command {
 	cmd := command("stats", "Shows the store and the books of all destinations", cobra.NoArgs, func(s *shell, _ []string) error {
-		answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/stats", nil)
-		if err != nil {
-			return err
-		}
-		return print(s, answer, printStats)
+		return look(s, "/relay/stats", printStats)
 	})
 	cmd.Long = `
 Shows how the store is, and for each destination how it is and its books:
@@ -68,11 +64,7 @@ func query(cmd *cobra.Command) string {
 
 func messagesCommand() *cobra.Command {
 	cmd := command("messages", "Lists messages, newest first", cobra.NoArgs, func(s *shell, _ []string) error {
-		answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/messages"+query(s.cmd), nil)
-		if err != nil {
-			return err
-		}
-		return print(s, answer, printMessages)
+		return look(s, "/relay/messages"+query(s.cmd), printMessages)
 	})
 	addSelection(cmd)
 	addPage(cmd)
@@ -81,11 +73,7 @@ func messagesCommand() *cobra.Command {
 
 func deliveriesCommand() *cobra.Command {
 	cmd := command("deliveries", "Lists deliveries, oldest first", cobra.NoArgs, func(s *shell, _ []string) error {
-		answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/deliveries"+query(s.cmd), nil)
-		if err != nil {
-			return err
-		}
-		return print(s, answer, printDeliveries)
+		return look(s, "/relay/deliveries"+query(s.cmd), printDeliveries)
 	})
 	cmd.Flags().String("destination", "", "Deliveries to this destination")
 	cmd.Flags().String("state", "", "Deliveries in this state: open, pending, leased, waiting, delivered, dead, canceled")
@@ -99,18 +87,13 @@ func showCommand() *cobra.Command {
 	cmd := command("show <message>|<delivery>|<job>", "Shows a message with its deliveries and their attempts, or a job", cobra.ExactArgs(1),
 		func(s *shell, args []string) error {
 			id := args[0]
-			path, show := "/relay/messages/"+url.PathEscape(id), func(answer []byte) error { return print(s, answer, printMessage) }
 			if message, number, ok := strings.Cut(id, "/"); ok {
-				path = "/relay/deliveries/" + url.PathEscape(message) + "/" + url.PathEscape(number)
-				show = func(answer []byte) error { return print(s, answer, printDelivery) }
-			} else if strings.HasPrefix(id, jobPrefix) {
-				path, show = "/relay/jobs/"+url.PathEscape(id), func(answer []byte) error { return print(s, answer, printJob) }
+				return look(s, "/relay/deliveries/"+url.PathEscape(message)+"/"+url.PathEscape(number), printDelivery)
 			}
-			answer, err := s.client.call(s.cmd.Context(), http.MethodGet, path, nil)
-			if err != nil {
-				return err
+			if strings.HasPrefix(id, jobPrefix) {
+				return look(s, "/relay/jobs/"+url.PathEscape(id), printJob)
 			}
-			return show(answer)
+			return look(s, "/relay/messages/"+url.PathEscape(id), printMessage)
 		})
 	cmd.Long = `
 Shows a message with its deliveries and every attempt of them, one
@@ -128,11 +111,7 @@ func jobsCommand() *cobra.Command {
 	cmd := command("jobs [pause|resume|cancel <job>]", "Lists jobs, newest first, or pauses, resumes or cancels one", cobra.MaximumNArgs(2),
 		func(s *shell, args []string) error {
 			if len(args) == 0 {
-				answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/jobs", nil)
-				if err != nil {
-					return err
-				}
-				return print(s, answer, printJobs)
+				return look(s, "/relay/jobs", printJobs)
 			}
 			if len(args) != 2 || args[0] != "pause" && args[0] != "resume" && args[0] != "cancel" {
 				return errors.New("say pause, resume or cancel, and the id of a job, as in caddy relay jobs pause <job>")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -18,18 +17,10 @@ func secretsCommand() *cobra.Command {
 		func(s *shell, args []string) error {
 			switch len(args) {
 			case 0:
-				answer, err := s.client.call(s.cmd.Context(), http.MethodGet, "/relay/secrets", nil)
-				if err != nil {
-					return err
-				}
-				return print(s, answer, printSecrets)
+				return look(s, "/relay/secrets", printSecrets)
 			case 3:
 				path := "/relay/secrets/" + url.PathEscape(args[0]) + "/" + url.PathEscape(args[1]) + "/" + url.PathEscape(args[2])
-				answer, err := s.client.call(s.cmd.Context(), http.MethodGet, path, nil)
-				if err != nil {
-					return err
-				}
-				return print(s, answer, printSecret)
+				return look(s, path, printSecret)
 			}
 			return errors.New("say source, scheme and name of a secret, as caddy relay secrets lists them")
 		})
