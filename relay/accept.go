@@ -16,8 +16,9 @@ import (
 // duplicate takes the original's place.
 //
 // Its errors are ErrNotReady, ErrClosed, ErrOverloaded, ErrDiskFull, ErrBacklog,
-// ErrDeadline or those of the store. They all mean that the sender must be asked to come back, and never
-// anything about the message. The commit itself does not end with ctx.
+// ErrDeadline or those of the store. They all mean that the sender must be asked
+// to come back, and never anything about the message. The commit itself does not
+// end with ctx.
 func (e *Engine) Accept(ctx context.Context, in Inbound) (Receipt, error) {
 	s, err := e.ready(ctx)
 	if err != nil {

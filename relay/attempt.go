@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
-// loadRetry is how long a delivery waits whose message could not be read.
+// loadRetry is how long a delivery waits that the store was not there for.
 const loadRetry = 5 * time.Second
 
 // attempt makes one attempt, records what came of it and gives the slot back. It
@@ -62,9 +62,7 @@ func (d *dispatcher) try(t *target, j *leased) (found condition, later time.Dura
 		return unknown, 0
 	default:
 		d.session.storeError("loading a message", err)
-		d.session.finisher.add(record{finish: store.Finish{
-			Lease: j.delivery.Lease(), State: store.Waiting, Delay: retry.Jitter(loadRetry, seed(&j.delivery)),
-		}})
+		d.putOff(j)
 		return unknown, 0
 	}
 	now := d.clock.Now()
@@ -79,6 +77,13 @@ func (d *dispatcher) try(t *target, j *leased) (found condition, later time.Dura
 	}
 	d.session.finisher.add(record{finish: finish, destination: t.ID, ordered: j.delivery.Place != 0})
 	return conditionOf(result), result.RetryAfter
+}
+
+// putOff has a delivery wait that could not be tried because of the store.
+func (d *dispatcher) putOff(j *leased) {
+	d.session.finisher.add(record{finish: store.Finish{
+		Lease: j.delivery.Lease(), State: store.Waiting, Delay: retry.Jitter(loadRetry, seed(&j.delivery)),
+	}})
 }
 
 // load returns the message of a delivery, intact.

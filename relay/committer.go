@@ -100,10 +100,7 @@ func (c *committer) commit(batch []*entry) {
 		s.storeError("accepting messages", err)
 		for i, e := range batch {
 			s.abandon(acceptances[i].Deliveries)
-			e.settle(false)
-			e.inbound.Waiter.settle(false)
-			e.inbound.Reservation.Release()
-			s.flights.land(e.flight, Receipt{}, fmt.Errorf("accepting a message: %w", err))
+			c.refuse(e, fmt.Errorf("accepting a message: %w", err))
 		}
 		return
 	}
@@ -120,6 +117,15 @@ func (c *committer) commit(batch []*entry) {
 	}
 }
 
+// refuse gives back what was taken for a message that is not accepted, and lands
+// its flight.
+func (c *committer) refuse(e *entry, err error) {
+	e.settle(false)
+	e.inbound.Waiter.settle(false)
+	e.inbound.Reservation.Release()
+	c.session.flights.land(e.flight, Receipt{}, err)
+}
+
 // quit ends the committer after the commit under way. What still waits for its
 // commit is refused at once.
 func (c *committer) quit() {
@@ -128,9 +134,7 @@ func (c *committer) quit() {
 		refusal = ErrClosed
 	}
 	for _, e := range c.queue.close() {
-		e.settle(false)
-		e.inbound.Reservation.Release()
-		c.session.flights.land(e.flight, Receipt{}, refusal)
+		c.refuse(e, refusal)
 	}
 	close(c.ending)
 }

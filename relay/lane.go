@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-relay/caddy-relay/relay/retry"
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
@@ -72,9 +71,7 @@ func (d *dispatcher) inLane(t *target, j *leased) (found condition, later time.D
 	switch {
 	case err != nil:
 		d.session.storeError("checking a lease", err)
-		d.session.finisher.add(record{finish: store.Finish{
-			Lease: lease, State: store.Waiting, Delay: retry.Jitter(loadRetry, seed(&j.delivery)),
-		}})
+		d.putOff(j)
 		return unknown, 0
 	case len(lost) > 0:
 		return unknown, 0

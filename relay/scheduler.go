@@ -164,19 +164,13 @@ func (s *scheduler) step(now time.Time, ev event, actions []action) []action {
 		actions = s.serve(now, actions)
 	case drainBegan:
 		s.draining = true
-		for _, q := range s.order {
-			actions = s.pump(now, q, actions)
-		}
+		actions = s.pumpAll(now, actions)
 	case trialEnded:
 		s.trying = false
-		for _, q := range s.order {
-			actions = s.pump(now, q, actions)
-		}
+		actions = s.pumpAll(now, actions)
 	case timerFired:
 		s.wakeAt, s.armedAt = time.Time{}, time.Time{}
-		for _, q := range s.order {
-			actions = s.pump(now, q, actions)
-		}
+		actions = s.pumpAll(now, actions)
 	default:
 		actions = s.stepQueue(now, ev, actions)
 	}
@@ -293,6 +287,15 @@ func (s *scheduler) pump(now time.Time, q *queue, actions []action) []action {
 	s.wantWake(q.dueAt)
 	if at := q.probeTime(); now.Before(at) {
 		s.wantWake(at)
+	}
+	return actions
+}
+
+// pumpAll does for all destinations, in the order of their coming, all that can be
+// done now.
+func (s *scheduler) pumpAll(now time.Time, actions []action) []action {
+	for _, q := range s.order {
+		actions = s.pump(now, q, actions)
 	}
 	return actions
 }
