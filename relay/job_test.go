@@ -60,16 +60,23 @@ func (r *rig) twoDestinations() (e *upstream) {
 	return e
 }
 
+// deadLetters has n messages accepted that are dead at once. The upstream is well
+// again after that.
+func (r *rig) deadLetters(n int, destinations ...string) {
+	r.t.Helper()
+	r.upstream.set(kills)
+	for i := range n {
+		r.accept(fmt.Sprint(i), destinations...)
+	}
+	settle(time.Minute)
+	r.upstream.set(nil)
+}
+
 func TestAJobRedrivesWhatItSelectsAndNothingElse(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		e := r.twoDestinations()
 		e.set(kills)
-		r.upstream.set(kills)
-		for i := range 250 {
-			r.accept(fmt.Sprint(i), "d", "e")
-		}
-		settle(time.Minute)
-		r.upstream.set(nil)
+		r.deadLetters(250, "d", "e")
 		e.set(nil)
 		req := JobRequest{Action: store.ActionRedrive, Query: store.DeliveryQuery{Destination: "d"}, By: "test"}
 		if n := r.count(req); n != 250 {
@@ -147,12 +154,7 @@ func TestAJobCancelsWhatIsOpen(t *testing.T) {
 
 func TestAJobKeepsToItsRateAndCanBePausedResumedAndCanceled(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		r.upstream.set(kills)
-		for i := range 100 {
-			r.accept(fmt.Sprint(i))
-		}
-		settle(time.Minute)
-		r.upstream.set(nil)
+		r.deadLetters(100)
 		job := r.start(JobRequest{Action: store.ActionRedrive, Rate: 10})
 		settle(2 * time.Second)
 		if j := r.job(job.ID); j.Done < 15 || j.Done > 25 {
@@ -194,12 +196,7 @@ func TestAJobKeepsToItsRateAndCanBePausedResumedAndCanceled(t *testing.T) {
 
 func TestAJobGoesOnWhereItWasAfterAFailureOfTheStore(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		r.upstream.set(kills)
-		for i := range 200 {
-			r.accept(fmt.Sprint(i))
-		}
-		settle(time.Minute)
-		r.upstream.set(nil)
+		r.deadLetters(200)
 		job := r.start(JobRequest{Action: store.ActionRedrive, Rate: 20})
 		settle(2 * time.Second)
 		before := r.job(job.ID).Done
@@ -222,12 +219,7 @@ func TestAJobGoesOnWhereItWasAfterAFailureOfTheStore(t *testing.T) {
 func TestAJobRepeatsNothingThoughHowFarItHadComeWasLost(t *testing.T) {
 	for _, action := range []store.JobAction{store.ActionRedrive, store.ActionReplay} {
 		bubble(t, nil, func(t *testing.T, r *rig) {
-			r.upstream.set(kills)
-			for i := range 250 {
-				r.accept(fmt.Sprint(i))
-			}
-			settle(time.Minute)
-			r.upstream.set(nil)
+			r.deadLetters(250)
 			puts := 0
 			r.store.put.set(func(store.Entity) error {
 				if puts++; puts == 3 {
@@ -269,12 +261,7 @@ func TestP11_AJobPutsOffWhatIsDownOrPausedAndComesBackToIt(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		e := r.twoDestinations()
 		e.set(kills)
-		r.upstream.set(kills)
-		for i := range 150 {
-			r.accept(fmt.Sprint(i), "d", "e")
-		}
-		settle(time.Minute)
-		r.upstream.set(nil)
+		r.deadLetters(150, "d", "e")
 		e.set(nil)
 		r.pause("d")
 		job := r.start(JobRequest{Action: store.ActionRedrive})
@@ -297,11 +284,7 @@ func TestP11_AJobPutsOffWhatIsDownOrPausedAndComesBackToIt(t *testing.T) {
 
 func TestP11_NewMessagesDoNotStandBehindAJob(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		r.upstream.set(kills)
-		for i := range 3000 {
-			r.accept(fmt.Sprint(i))
-		}
-		settle(time.Minute)
+		r.deadLetters(3000)
 		r.upstream.set(func(ctx context.Context, a Attempt) Result {
 			time.Sleep(time.Second) // virtual: only ever called inside a synctest bubble
 			return succeeds(ctx, a)
@@ -401,12 +384,7 @@ func TestAJobSelectsByTheClockThatMadeTheIDs(t *testing.T) {
 // TestAJobGoesOnWhereItsPauseCouldNotBeKept has the store refuse the new state.
 func TestAJobGoesOnWhereItsPauseCouldNotBeKept(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		r.upstream.set(kills)
-		for i := range 50 {
-			r.accept(fmt.Sprint(i))
-		}
-		settle(time.Minute)
-		r.upstream.set(nil)
+		r.deadLetters(50)
 		job := r.start(JobRequest{Action: store.ActionRedrive, Rate: 10})
 		settle(time.Second)
 		r.store.put.set(func(e store.Entity) error {

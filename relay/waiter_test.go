@@ -57,6 +57,14 @@ func (r *rig) acceptAndWait(in Inbound, d time.Duration) (*Answer, Receipt, time
 	return a, receipt, time.Since(begun)
 }
 
+// expectNoWaiters checks that nobody is noted who waits.
+func (r *rig) expectNoWaiters() {
+	r.t.Helper()
+	if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
+		r.t.Errorf("%d are still noted", n)
+	}
+}
+
 func TestWaiterGetsTheAnswerOfTheFirstAttempt(t *testing.T) {
 	bubble(t, answers(time.Second, "one two"), func(t *testing.T, r *rig) {
 		a, receipt, took := r.acceptAndWait(r.inbound("x"), patience)
@@ -99,15 +107,13 @@ func TestWaiterGoesWithoutAnAnswer(t *testing.T) {
 			return succeeds(ctx, a)
 		}},
 		"the message can not be kept in memory": {answer: answers(time.Minute, "x"), before: func(r *rig) {
-			other := r.Budget().Reserve("other")
-			if !other.Grow(DefaultMaxBuffer / 2) {
-				r.t.Fatal("no memory")
+			for source, size := range map[string]int64{"other": DefaultMaxBuffer / 2, "more": DefaultMaxBuffer / 4} {
+				reservation := r.Budget().Reserve(source)
+				if !reservation.Grow(size) {
+					r.t.Fatal("no memory")
+				}
+				r.t.Cleanup(reservation.Release)
 			}
-			more := r.Budget().Reserve("more")
-			if !more.Grow(DefaultMaxBuffer / 4) {
-				r.t.Fatal("no memory")
-			}
-			r.t.Cleanup(func() { other.Release(); more.Release() })
 		}},
 		"the destination is gone": {answer: succeeds, before: func(r *rig) { r.Detach(r.generation) }, took: patience},
 		"the engine drains":       {answer: succeeds, before: func(r *rig) { r.Drain(r.t.Context()) }},
@@ -249,9 +255,7 @@ func TestWaiterOfADeliveryFromTheStore(t *testing.T) {
 		}
 		settle(time.Second)
 		r.expect(receipt.ID, store.Delivered, 1)
-		if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
-			t.Errorf("%d are still noted", n)
-		}
+		r.expectNoWaiters()
 	})
 }
 
@@ -270,9 +274,7 @@ func TestWaiterThatLeavesIsForgotten(t *testing.T) {
 		if a, _, took := r.acceptAndWait(r.inbound("later"), patience); a != nil || took != patience {
 			t.Errorf("answer %+v after %s", a, took)
 		}
-		if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
-			t.Errorf("%d are still noted", n)
-		}
+		r.expectNoWaiters()
 		if used := r.Budget().Used(); used != 0 {
 			t.Errorf("%d bytes are still taken", used)
 		}
@@ -293,9 +295,7 @@ func TestWaiterInALaneGetsItsAnswerWhenItsTurnComes(t *testing.T) {
 		}
 		settle(time.Second)
 		r.expect(receipt.ID, store.Delivered, 1)
-		if n := len(r.current.Load().dispatcher.waiters.byID); n != 0 {
-			t.Errorf("%d are still noted", n)
-		}
+		r.expectNoWaiters()
 	})
 }
 
