@@ -76,9 +76,9 @@ type App struct {
 
 	watcher watcher
 	fetcher *fetcher
+	health  *healthWatch
 
 	mu         sync.Mutex
-	followed   bool // health checks are
 	sources    map[string]*source
 	generation *relay.Generation
 	lingering  *lingering
@@ -180,6 +180,7 @@ func (a *App) Start() error {
 	a.generation = g
 	a.lingering = a.linger()
 	a.watcher.start()
+	a.health = watchHealth(a.engine, a.destinations())
 	a.warnOrphans()
 	if a.AdminReveal {
 		a.log.Warn("admin_reveal is set: bodies and credentials of messages are shown to whoever reaches the admin endpoint")
@@ -222,6 +223,17 @@ func (a *App) assemble() *relay.Generation {
 	}
 	g.MaxBuffer = a.maxBuffer(largest)
 	return g
+}
+
+// destinations lists the destinations of all sources.
+func (a *App) destinations() []*Destination {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var all []*Destination
+	for _, s := range a.sources {
+		all = append(all, s.destinations...)
+	}
+	return all
 }
 
 // maxBuffer is the memory for bodies, given the largest body that any relay
@@ -279,6 +291,7 @@ func (a *App) grace() time.Duration {
 // Cleanup gives the engine back.
 func (a *App) Cleanup() error {
 	a.watcher.stop()
+	a.health.stop()
 	if a.engine == nil {
 		return nil
 	}

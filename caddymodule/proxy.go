@@ -3,6 +3,8 @@
 package caddymodule
 
 import (
+	"iter"
+
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -18,16 +20,32 @@ const wholeRequest = 16 << 10
 // write took two, and as many packets. What a configuration says of
 // request_buffers stays as it is.
 func writeWhole(routes caddyhttp.RouteList) {
+	for proxy := range proxies(routes) {
+		if proxy.RequestBuffers == 0 {
+			proxy.RequestBuffers = wholeRequest
+		}
+	}
+}
+
+// proxies goes through the proxies among provisioned routes.
+func proxies(routes caddyhttp.RouteList) iter.Seq[*reverseproxy.Handler] {
+	return func(yield func(*reverseproxy.Handler) bool) { eachProxy(routes, yield) }
+}
+
+func eachProxy(routes caddyhttp.RouteList, yield func(*reverseproxy.Handler) bool) bool {
 	for _, route := range routes {
 		for _, handler := range route.Handlers {
 			switch h := handler.(type) {
 			case *reverseproxy.Handler:
-				if h.RequestBuffers == 0 {
-					h.RequestBuffers = wholeRequest
+				if !yield(h) {
+					return false
 				}
 			case *caddyhttp.Subroute:
-				writeWhole(h.Routes)
+				if !eachProxy(h.Routes, yield) {
+					return false
+				}
 			}
 		}
 	}
+	return true
 }

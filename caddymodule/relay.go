@@ -180,9 +180,6 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	if err := h.checkBacklog(); err != nil {
 		return err
 	}
-	if err := app.followHealth(ctx); err != nil {
-		return err
-	}
 	h.engine = takeEngine(app.key, app.module)
 	return app.register(&source{
 		name: h.Name, origin: h.Origin, digest: digest,

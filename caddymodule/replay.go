@@ -39,7 +39,7 @@ type forward struct {
 
 // newForward provisions the routes of a destination and compiles them once.
 func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteList) (*forward, error) {
-	if err := routes.Provision(ctx.WithValue(forwardCtxKey, destination)); err != nil {
+	if err := routes.Provision(ctx); err != nil {
 		return nil, fmt.Errorf("forward of destination %s: %w", destination, err)
 	}
 	writeWhole(routes)
