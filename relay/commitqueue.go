@@ -19,8 +19,9 @@ type shedding struct {
 	// sojourn tells whether the queue stands.
 	sojourn sojourn
 
-	// wait is how long a message may have to wait by the time that the last commit
-	// took: the sojourn tells too late of a disk that takes long for each.
+	// wait is how long a message may take to be committed after the commit under way,
+	// by the time that one takes: the sojourn tells too late of a disk that takes long
+	// for each.
 	wait time.Duration
 
 	// stall is how long the first in the queue may have waited: a disk that does not
@@ -96,7 +97,16 @@ func (q *commitQueue) refuses(now time.Time, shedLast bool) bool {
 	}
 	n := q.len()
 	return n > 0 && (n >= s.room || s.sojourn.standing || now.Sub(q.entries[q.head].since) > s.stall ||
-		time.Duration(n/commitBatch)*q.took > s.wait)
+		n >= commitBatch && time.Duration(n/commitBatch+1)*q.pace(now) > s.wait)
+}
+
+// pace returns how long a commit takes: as the last one did, or the one under way
+// has by now.
+func (q *commitQueue) pace(now time.Time) time.Duration {
+	if q.began.IsZero() {
+		return q.took
+	}
+	return max(q.took, now.Sub(q.began))
 }
 
 func (q *commitQueue) len() int { return len(q.entries) - q.head }

@@ -102,6 +102,22 @@ func TestP10_UnderFiveTimesTheLoadWhatIsTakenWaitsLittle(t *testing.T) {
 	})
 }
 
+// TestP10_OnASlowDiskWhatIsTakenWaitsLessThanASecond begins with a burst: no commit has ended by whose time one could
+// tell how slow the disk is.
+func TestP10_OnASlowDiskWhatIsTakenWaitsLessThanASecond(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		// The disk takes 1,024 messages a second.
+		r.store.accept.set(func([]store.Acceptance) error { time.Sleep(250 * time.Millisecond); return nil })
+		refused, last, slowest := flood(t, r, time.Second/5120, 4*time.Second)
+		if share := float64(refused) / (20_480 * 9 / 10); share < 0.5 || share > 0.9 {
+			t.Errorf("%.2f of the messages are refused, want about four fifths of them", share)
+		}
+		if last > 0 || slowest > time.Second {
+			t.Errorf("%d refused that are to be shed last, the slowest took %v", last, slowest)
+		}
+	})
+}
+
 func TestP10_ADiskThatDoesNotAnswerFillsNoQueue(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		commit := make(chan struct{})
