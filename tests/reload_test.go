@@ -5,7 +5,6 @@ package tests
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"net"
 	"runtime"
 	"strings"
@@ -24,6 +23,8 @@ type reloads struct {
 	addr  string
 	other string // the address of the plain site
 	busy  string // an address that somebody else listens on
+
+	broke []breakage // around each reload
 }
 
 // TestP12_ReloadUnderLoad changes routes, secrets and retention under load, and tries to load what is broken. Nothing
@@ -46,9 +47,11 @@ func TestP12_ReloadUnderLoad(t *testing.T) {
 		enough := r.p.acked() + 100
 		eventually(t, 30*time.Second, "webhooks are accepted", func() bool { return r.p.acked() >= enough })
 		r.step(warm + i)
+		r.noteFailures()
 	}
 	stop()
 	stopPlain()
+	r.noteFailures()
 	r.u.awaitAll(r.p, 30*time.Second)
 
 	r.p.accepted()
@@ -59,16 +62,26 @@ func TestP12_ReloadUnderLoad(t *testing.T) {
 	closeBooks(t, r.s, r.p, r.u)
 }
 
-// compareFailures fails the test when more connections broke at the relay than at the plain site beside it. Which
-// connection a reload breaks is chance, so the two numbers may differ by as much as three standard deviations.
+// noteFailures notes which connections have broken since it was called last.
+func (r *reloads) noteFailures() {
+	now := breakage{relay: r.p.failed(), plain: r.plain.failed()}
+	for _, b := range r.broke {
+		now.relay -= b.relay
+		now.plain -= b.plain
+	}
+	r.broke = append(r.broke, now)
+}
+
+// compareFailures fails the test when more connections broke at the relay than at the plain site beside it, beyond what
+// chance explains.
 func (r *reloads) compareFailures() {
 	r.t.Helper()
-	relay, plain := float64(r.p.failed()), float64(r.plain.failed())
-	if relay > plain+3*math.Sqrt(relay+plain)+3 {
-		r.t.Errorf("%.0f connections broke at the relay, %.0f at a plain site; the last: %v", relay, plain, r.p.lastFailure())
+	more, bound := excess(r.broke)
+	if more > bound {
+		r.t.Errorf("%.0f more connections broke at the relay than at a plain site, by chance up to %.1f; the last: %v", more, bound, r.p.lastFailure())
 	}
-	r.t.Logf("%d reloads; relay: %d accepted, %.0f broken connections; plain site: %d answered, %.0f broken connections",
-		*cycles, r.p.acked(), relay, r.plain.acked(), plain)
+	r.t.Logf("%d reloads; relay: %d accepted, %d broken connections; plain site: %d answered, %d broken connections; %.0f more, by chance up to %.1f",
+		*cycles, r.p.acked(), r.p.failed(), r.plain.acked(), r.plain.failed(), more, bound)
 }
 
 func newReloads(t *testing.T) *reloads {
