@@ -105,9 +105,9 @@ func canTrace(t *testing.T) {
 	out, err := exec.Command("strace", "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync", "-o", os.DevNull, "true").CombinedOutput()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		t.Skip("strace is not installed; the same faults are made in the store's own tests")
+		t.Skip("strace is not installed; the same is tested inside of relay and its store")
 	case err != nil:
-		t.Skipf("processes can not be traced here: %v %s; the same faults are made in the store's own tests", err, out)
+		t.Skipf("processes can not be traced here: %v %s; the same is tested inside of relay and its store", err, out)
 	}
 }
 

@@ -5,135 +5,86 @@ package tests
 import (
 	"bufio"
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
+	"net/http"
 	"strconv"
-	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
-// flood sends events over many connections at a rate that does not care about the answers, as many senders at once
-// do. It writes and reads HTTP by hand, so that it is cheaper than what it floods.
+const (
+	// answerPatience is how long a sender waits for an answer.
+	answerPatience = 15 * time.Second
+
+	// modestPause is how long a sender that does not flood stays away after a refusal.
+	modestPause = 100 * time.Millisecond
+
+	// strangers is which share of the connections are for one request only: one in so many.
+	strangers = 16
+)
+
+// flood sends what arrives over many connections, one request at a time on each, as senders do. It writes and reads
+// HTTP by hand, so that it is cheaper than what it floods.
 type flood struct {
-	t    testing.TB
-	addr string
-
-	mu     sync.Mutex
-	counts map[string]*floodCount
+	addr  string
+	mixed *mixture
 }
 
-// floodCount is what became of the requests of one kind.
-type floodCount struct {
-	statuses   map[int]int
-	failures   int
-	hasty      int // 503 without Retry-After
-	latencies  []time.Duration
-	lastErr    error
-	firstBegun time.Time
-}
-
-// accepted returns how many requests got a 2xx.
-func (c *floodCount) accepted() int { return c.statuses[200] + c.statuses[202] }
-
-// refused returns the share of the requests that got a 503.
-func (c *floodCount) refused() float64 {
-	total := c.failures
-	for _, n := range c.statuses {
-		total += n
-	}
-	return float64(c.statuses[503]) / float64(max(total, 1))
-}
-
-// percentile returns the latency that so many of the accepted requests had at most.
-func (c *floodCount) percentile(p float64) time.Duration {
-	if len(c.latencies) == 0 {
-		return 0
-	}
-	slices.Sort(c.latencies)
-	return c.latencies[int(p*float64(len(c.latencies)-1))]
-}
-
-// request is one request to be sent.
-type request struct {
-	kind string
-	head string
-	ev   event
-	p    *provider
-}
-
-// run sends what next makes up over a number of connections, each of them at its times so that all together have that
-// rate, 0 for one after the other.
-func (f *flood) run(connections int, rate float64, span time.Duration, next func(n int) request) map[string]*floodCount {
-	f.counts = make(map[string]*floodCount)
+// run sends what arrives at a rate for a span over a number of connections. With a rate of 0 each connection sends one
+// request after the other, and stays away for a moment when one is refused.
+func (f *flood) run(connections int, rate float64, span time.Duration) *floodResult {
+	a := &arrivals{begun: time.Now(), span: span, rate: rate}
+	results := make([]*floodResult, connections)
 	var wg sync.WaitGroup
-	begun := time.Now()
-	gap := time.Duration(0)
-	if rate > 0 {
-		gap = time.Duration(float64(connections) / rate * float64(time.Second))
-	}
 	for c := range connections {
+		results[c] = newFloodResult()
 		wg.Go(func() {
-			conn := &floodConn{addr: f.addr}
+			conn := &floodConn{addr: f.addr, once: c%strangers == 0}
 			defer conn.close()
-			at := begun.Add(gap * time.Duration(c) / time.Duration(connections))
-			for n := c; time.Since(begun) < span; n += connections {
-				if gap > 0 {
-					time.Sleep(time.Until(at))
-					// A connection that is behind does not make up for it: its senders would have used others.
-					if at = at.Add(gap); time.Since(at) > gap {
-						at = time.Now()
-					}
-				}
-				f.send(conn, next(n))
-			}
+			f.send(conn, a, results[c])
 		})
 	}
 	wg.Wait()
-	return f.counts
+	total := newFloodResult()
+	for _, r := range results {
+		total.add(r)
+	}
+	total.span, total.heldBack = span, a.givenUp()
+	return total
 }
 
-// send sends one request and notes what became of it.
-func (f *flood) send(conn *floodConn, r request) {
-	begun := time.Now()
-	status, patient, err := conn.roundTrip(r.head, r.ev.body)
-	took := time.Since(begun)
-	if err == nil && status/100 == 2 {
-		r.p.acknowledge(r.ev)
+// send sends what arrives over one connection.
+func (f *flood) send(conn *floodConn, a *arrivals, result *floodResult) {
+	w := f.mixed.writer()
+	for {
+		n, at, ok := a.take()
+		if !ok {
+			return
+		}
+		if wait := time.Until(at); wait > 0 {
+			time.Sleep(wait)
+		}
+		w.render(n)
+		begun := time.Now()
+		status, patient, err := conn.roundTrip(w.request)
+		took := time.Since(begun)
+		first := f.mixed.settle(w, err == nil && status/100 == 2)
+		result.of(w.kind).note(status, patient, err, took, first && time.Since(a.begun) <= a.span)
+		if a.rate == 0 && status == http.StatusServiceUnavailable {
+			time.Sleep(modestPause)
+		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := f.counts[r.kind]
-	if c == nil {
-		c = &floodCount{statuses: make(map[int]int), firstBegun: begun}
-		f.counts[r.kind] = c
-	}
-	switch {
-	case err != nil:
-		c.failures++
-		c.lastErr = err
-		return
-	case status/100 == 2:
-		c.latencies = append(c.latencies, took)
-	case status == 503 && !patient:
-		c.hasty++
-	}
-	c.statuses[status]++
 }
 
 // floodConn is one connection, which is made when it is needed.
 type floodConn struct {
 	addr string
-	conn net.Conn
+	once bool // for one request only
+	conn *net.TCPConn
 	in   *bufio.Reader
-	out  []byte
 }
 
 func (c *floodConn) close() {
@@ -143,24 +94,36 @@ func (c *floodConn) close() {
 	}
 }
 
-// roundTrip sends a request and reads its answer, and whether that asks for patience.
-func (c *floodConn) roundTrip(head string, body []byte) (status int, patient bool, err error) {
+// roundTrip sends a request and reads its answer, and whether that says when to come back.
+func (c *floodConn) roundTrip(request []byte) (status int, patient bool, err error) {
 	if c.conn == nil {
-		if c.conn, err = net.DialTimeout("tcp", c.addr, 10*time.Second); err != nil {
-			c.conn = nil
+		if err = c.dial(); err != nil {
 			return 0, false, fmt.Errorf("connecting: %w", err)
 		}
-		c.in = bufio.NewReaderSize(c.conn, 1024)
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(10 * time.Second))
-	c.out = append(append(c.out[:0], head...), body...)
-	if _, err = c.conn.Write(c.out); err == nil {
+	_ = c.conn.SetDeadline(time.Now().Add(answerPatience))
+	if _, err = c.conn.Write(request); err == nil {
 		status, patient, err = c.read()
 	}
-	if err != nil {
+	if err != nil || c.once {
 		c.close()
 	}
 	return status, patient, err
+}
+
+func (c *floodConn) dial() error {
+	conn, err := net.DialTimeout("tcp", c.addr, answerPatience)
+	if err != nil {
+		return err
+	}
+	c.conn = conn.(*net.TCPConn)
+	// A port of which the answer has been read may be used again at once.
+	_ = c.conn.SetLinger(0)
+	if c.in == nil {
+		c.in = bufio.NewReaderSize(nil, 512)
+	}
+	c.in.Reset(c.conn)
+	return nil
 }
 
 // read reads one answer.
@@ -188,27 +151,12 @@ func (c *floodConn) read() (status int, patient bool, err error) {
 				c.close()
 			}
 			return status, patient, nil
-		case strings.EqualFold(string(name), "Content-Length"):
+		case bytes.EqualFold(name, []byte("Content-Length")):
 			length, _ = strconv.Atoi(string(value))
-		case strings.EqualFold(string(name), "Retry-After"):
+		case bytes.EqualFold(name, []byte("Retry-After")):
 			patient = len(value) > 0
-		case strings.EqualFold(string(name), "Connection"):
+		case bytes.EqualFold(name, []byte("Connection")):
 			last = string(value) == "close"
 		}
 	}
-}
-
-// stripeRequest is a signed request of Stripe's.
-func stripeRequest(p *provider, ev event) request {
-	return request{kind: "stripe", p: p, ev: ev, head: "POST /stripe HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/json\r\n" +
-		"Stripe-Signature: " + stripeSignature(secretA, ev.body, time.Now()) + "\r\nContent-Length: " + strconv.Itoa(len(ev.body)) + "\r\n\r\n"}
-}
-
-// githubRequest is a signed request of GitHub's, which never sends again by itself.
-func githubRequest(p *provider, ev event) request {
-	mac := hmac.New(sha256.New, []byte(secretA))
-	mac.Write(ev.body)
-	return request{kind: "github", p: p, ev: ev, head: "POST /github HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/json\r\n" +
-		"X-GitHub-Event: push\r\nX-GitHub-Hook-ID: 1\r\nX-GitHub-Delivery: " + ev.id + "\r\n" +
-		"X-Hub-Signature-256: sha256=" + hex.EncodeToString(mac.Sum(nil)) + "\r\nContent-Length: " + strconv.Itoa(len(ev.body)) + "\r\n\r\n"}
 }

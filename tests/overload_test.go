@@ -3,50 +3,122 @@
 package tests
 
 import (
+	"math"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
 const (
-	// connections is how many senders hold one at once.
+	// connections is how many there are at most, of senders who have one request on each.
 	connections = 2000
 
-	// connectionSize is what Caddy itself may need for one.
-	connectionSize = 64 << 10
+	// overFactor is how many times of what is accepted at best is offered.
+	overFactor = 5
+
+	// connectionSize is what a connection may take in Caddy with a request on it: a stack of 32 KiB, buffers of 8 KiB,
+	// and what belongs to the request, which the collector lets grow to twice its size.
+	connectionSize = 96 << 10
+
+	// acceptTime is how long a request that has come is kept waiting for its commit at most.
+	acceptTime = 2500 * time.Millisecond
+
+	// repeated is how many of those who were refused send again all at once in the end.
+	repeated = 1000
 )
 
-// TestT14_FiveTimesOverCapacity finds out how much Caddy on one core accepts, and then sends it five times as much:
-// half of it duplicates, one in twenty of a sender that never sends again, to an upstream that is slow. It answers with
-// 200 and 503 only, loses nothing, keeps its memory, and refuses the one that does not send again last.
+// overload is a server that gets five times of what it can accept: half of it duplicates, one in twenty of a sender
+// that never sends again.
+type overload struct {
+	t       *testing.T
+	lines   []string // of the blocks of both relays
+	wrapper []string // of the server
+
+	// reads says that the server can read all that is offered, since what keeps it from accepting is not its processor.
+	// Where it is, most waits where it is to be sent from: to read and refuse a request takes about half of the time
+	// that it takes to accept one.
+	reads bool
+
+	s *server
+	u *upstream
+	p *provider
+	f *flood
+}
+
+// TestT14_FiveTimesOverCapacity offers five times of what is accepted at best to a server whose app is slow and has as
+// much waiting as it may have, and to one that has a single core. They answer with 200 and 503 only, go on
+// accepting, lose nothing, keep their memory, and refuse those last who do not send again.
 func TestT14_FiveTimesOverCapacity(t *testing.T) {
-	t.Setenv("GOMAXPROCS", "1") // for Caddy alone: this process has begun
-	measure, over := 2*time.Second, 6*time.Second
+	t.Run("slow app", func(t *testing.T) {
+		o := &overload{t: t, lines: []string{"max_backlog 1MiB"}, reads: true}
+		o.run()
+	})
+	t.Run("one core", func(t *testing.T) {
+		t.Setenv("GOMAXPROCS", "1") // for Caddy alone: this process has begun
+		o := &overload{t: t}
+		o.run()
+	})
+}
+
+// run is the whole campaign.
+func (o *overload) run() {
+	o.start()
+	measure, over := 2*time.Second, 5*time.Second
 	if *cycles >= 1000 {
 		measure, over = 10*time.Second, time.Minute
 	}
-	u := newUpstream(t)
-	u.turn(slowly(50 * time.Millisecond))
-	addr := freeAddress(t)
-	s := newServer(t)
-	p := newProvider(t, "http://"+addr+"/stripe")
-	s.run(s.caddyfile(site(addr, stripeRelay(u, "max_size 64KiB")+
-		"\nrelay /github http://"+u.addr+"/webhooks/github {\n\tverify github "+secretA+"\n\tmax_size 64KiB\n}"), "relay:max_buffer 512KiB"), addr)
+	o.f.run(64, 0, time.Second) // files are made, limits reached
+	peak, requests, best := o.peak(measure, 128, 1024)
+	if requests == 0 {
+		o.t.Fatal("nothing is accepted of those who do not flood")
+	}
+	senders := connections
+	if !o.reads {
+		// As many as wait a quarter of a second each where nobody is refused: that they wait is all that they do.
+		senders = min(senders, max(256, int(requests/4)))
+	}
+	result := o.f.run(senders, overFactor*requests, over)
+	_, memory := o.s.resident()
+	// A machine that is busy with other work may have become slower, or faster, meanwhile.
+	after, _, _ := o.peak(measure, best)
+	o.t.Logf("peak %.0f events/s in %.0f requests/s before, %.0f events/s after; offered %.0f requests/s over %d connections; peak memory %d MiB",
+		peak, requests, after, result.offered(), senders, memory>>20)
+	o.judge(result, min(peak, after), memory)
+	o.settle()
+}
 
-	f := &flood{t: t, addr: addr}
-	load := mixed(p)
-	peak := f.run(256, 0, measure, load)
-	capacity := float64(peak["stripe"].accepted()+peak["github"].accepted()) / measure.Seconds()
-	begun := time.Now()
-	counts := f.run(connections, 5*capacity, over, load)
-	took := time.Since(begun)
-	_, memory := s.resident()
+// start starts the server.
+func (o *overload) start() {
+	o.u = newUpstream(o.t)
+	o.u.turn(slowly(50 * time.Millisecond))
+	addr := freeAddress(o.t)
+	o.s = newServer(o.t)
+	o.s.wrapper = o.wrapper
+	o.p = newProvider(o.t, "http://"+addr+"/stripe")
+	lines := append([]string{"max_size 64KiB"}, o.lines...)
+	github := append([]string{"relay /github http://" + o.u.addr + "/webhooks/github {", "verify github " + secretA}, lines...)
+	o.s.run(o.s.caddyfile(site(addr, stripeRelay(o.u, lines...)+"\n"+strings.Join(github, "\n\t")+"\n}")), addr)
+	o.f = &flood{addr: addr, mixed: newMixture(o.p)}
+}
 
-	stripe, github := counts["stripe"], counts["github"]
-	sent := 0
-	for kind, c := range counts {
+// peak returns how many events per second are accepted of modest senders, at best, in how many requests, since duplicates
+// are accepted, too, and over how many connections.
+func (o *overload) peak(span time.Duration, numbers ...int) (events, requests float64, best int) {
+	for _, connections := range numbers {
+		if r := o.f.run(connections, 0, span); r.goodput() > events {
+			events, requests, best = r.goodput(), float64(r.sum().accepted())/span.Seconds(), connections
+		}
+	}
+	return events, requests, best
+}
+
+// judge fails the test when what became of a flood is not what is promised.
+func (o *overload) judge(r *floodResult, peak float64, memory int64) {
+	t := o.t
+	for kind, c := range r.kinds {
 		for status, n := range c.statuses {
-			if sent += n; status != 200 && status != 503 {
+			if status != 200 && status != 503 {
 				t.Errorf("%s: %d requests were answered with %d", kind, n, status)
 			}
 		}
@@ -56,43 +128,70 @@ func TestT14_FiveTimesOverCapacity(t *testing.T) {
 		if c.failures > 0 {
 			t.Errorf("%s: %d requests got no answer; the last: %v", kind, c.failures, c.lastErr)
 		}
+		t.Logf("%s: %v, refused %.4f; of the accepted p50 %s p99 %s", kind, c.statuses, c.refused(), c.percentile(0.5), c.percentile(0.99))
 	}
+	o.judgeOrder(r.of("stripe"), r.of("github"))
 	if bound := int64(memoryBound + connections*connectionSize); memory > bound && !instrumented(t) {
 		t.Errorf("peak memory %d MiB, want at most %d MiB", memory>>20, bound>>20)
 	}
-	if github.refused() > stripe.refused() {
-		t.Errorf("%.4f of GitHub's requests were refused, and %.4f of those of a sender that sends again", github.refused(), stripe.refused())
+	// The figures are those of the long form. In seconds on a machine that is busy with other work they tell of that
+	// work, too: a server that had collapsed under its load would miss these by far.
+	least, slowest, reached := 0.6, acceptTime, 0.6
+	if *cycles >= 1000 {
+		least, slowest, reached = 0.9, time.Second, 0.95
 	}
-	goodput := float64(stripe.accepted()+github.accepted()) / took.Seconds()
-	t.Logf("peak %.0f/s; offered %.0f/s (%.1f x), accepted %.0f/s (%.2f of the peak), refused %.3f of Stripe's and %.4f of GitHub's; "+
-		"of the accepted p50 %s p99 %s, GitHub's p99 %s; peak memory %d MiB",
-		capacity, float64(sent)/took.Seconds(), float64(sent)/took.Seconds()/capacity, goodput, goodput/capacity, stripe.refused(), github.refused(),
-		stripe.percentile(0.5).Round(time.Millisecond), stripe.percentile(0.99).Round(time.Millisecond),
-		github.percentile(0.99).Round(time.Millisecond), memory>>20)
-
-	u.turn(well)
-	u.awaitAll(p, 2*time.Minute)
-	s.stop()
-	closeBooks(t, s, p, u)
+	if peak == 0 || r.goodput() < least*peak {
+		t.Errorf("%.2f of the peak was accepted, want %.2f", r.goodput()/peak, least)
+	}
+	if p99 := r.sum().percentile(0.99); p99 > slowest {
+		t.Errorf("the p99 of what was accepted is %s, want at most %s", p99, slowest)
+	}
+	if o.reads && r.reached() < reached {
+		t.Errorf("%.2f of what was offered could be sent, want %.2f", r.reached(), reached)
+	}
+	t.Logf("%.2f of what was offered reached the server; %.0f events/s were accepted, %.2f of the peak", r.reached(), r.goodput(), r.goodput()/peak)
 }
 
-// mixed makes up requests: of twenty one is GitHub's, and of the others half repeat one that was sent before.
-func mixed(p *provider) func(n int) request {
-	var mu sync.Mutex
-	var former []event
-	return func(n int) request {
-		if n%20 == 0 {
-			return githubRequest(p, p.next())
+// judgeOrder fails the test when GitHub, which never sends again, was not refused last. Where others are refused most of
+// the time it has to be a small part of that; where that comes and goes within a moment, which it then is, is chance.
+func (o *overload) judgeOrder(stripe, github *floodCount) {
+	most := stripe.refused() * float64(github.sent())
+	if o.reads {
+		most /= 2
+	}
+	if float64(github.statuses[503]) > most+4*math.Sqrt(most)+4 {
+		o.t.Errorf("%.4f of GitHub's requests were refused, and %.4f of those of a sender that sends again", github.refused(), stripe.refused())
+	}
+}
+
+// settle has some of those who were refused send again at once, until they are accepted, and closes the books.
+func (o *overload) settle() {
+	o.u.turn(well)
+	again := o.f.mixed.refused
+	again = again[:min(len(again), repeated)]
+	var wg sync.WaitGroup
+	for _, ev := range again {
+		wg.Go(func() {
+			if !o.p.send(o.t.Context(), ev) {
+				o.t.Errorf("%s is refused for ever", ev.id)
+			}
+		})
+	}
+	wg.Wait()
+	o.u.awaitAll(o.p, 5*time.Minute)
+	late := int(o.s.metric(`caddy_relay_rejected_total{reason="deadline",source="stripe"}`) +
+		o.s.metric(`caddy_relay_rejected_total{reason="deadline",source="github"}`))
+	o.s.stop()
+	closeBooks(o.t, o.s, o.p, o.u)
+	unasked := 0
+	delivered := o.u.deliveries()
+	for id, e := range o.p.books() {
+		if e.ackedAt.IsZero() && delivered[id] > 0 {
+			unasked++
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		if n%2 == 0 && len(former) > 0 {
-			ev := former[len(former)-1]
-			former = former[:len(former)-1]
-			return stripeRequest(p, ev)
-		}
-		ev := p.next()
-		former = append(former, ev)
-		return stripeRequest(p, ev)
+	}
+	// Only a commit that took longer than its sender was kept waiting is there although it was refused.
+	if unasked > late {
+		o.t.Errorf("%d events were delivered that were only ever refused, and %d commits came too late", unasked, late)
 	}
 }
