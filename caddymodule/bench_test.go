@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -47,6 +48,30 @@ func BenchmarkPass(b *testing.B) {
 		return nil
 	})
 	benchServe(b, r.relay["in"], next)
+}
+
+// BenchmarkDeliverTo measures an attempt to an app on the loopback interface, both
+// as a plain proxy makes it and through Caddy's own. What the app needs is in it.
+func BenchmarkDeliverTo(b *testing.B) {
+	app := newRawApp(b, nil)
+	go func() {
+		for range app.got {
+		}
+	}()
+	b.Cleanup(func() { close(app.got) })
+	p := pairOf(b, app.addr())
+	a := attempt()
+	a.Message.Request.Body = bytes.Repeat([]byte("x"), 1<<10)
+	for name, f := range map[string]*forward{"direct": p.direct, "chain": p.chain} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if result := f.Deliver(b.Context(), a); result.Err != nil {
+					b.Fatal(result.Err)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkDeliver measures an attempt whose forward answers at once.

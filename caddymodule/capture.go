@@ -27,9 +27,16 @@ func newCapture(waiter *relay.Waiter) *capture {
 // Header returns the headers to answer with.
 func (c *capture) Header() http.Header { return c.header }
 
+// noStatus is the status of an answer whose own is less than HTTP has.
+const noStatus = -1
+
 // WriteHeader takes the first status that is final. An upstream that switches
 // protocols has given its last answer, if a useless one.
 func (c *capture) WriteHeader(status int) {
+	if c.status == 0 && status < 100 {
+		c.status = noStatus
+		return
+	}
 	if c.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		c.status = status
 		if c.waiter != nil {

@@ -37,6 +37,8 @@ func classify(ctx context.Context, r *http.Request, rec *capture, err error) rel
 	switch {
 	case rec.status == 0:
 		return relay.Result{Outcome: store.Unhandled, Err: errUnhandled}
+	case rec.status == noStatus:
+		return relay.Result{Outcome: store.Unreachable, Err: errors.New("app answered with a status below 100, which HTTP has not")}
 	case rec.status == http.StatusSwitchingProtocols:
 		return relay.Result{Outcome: store.Broken, Err: errors.New("app answered 101: it switched protocols and gave no answer")}
 	case rec.status < 300:

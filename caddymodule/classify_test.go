@@ -34,6 +34,7 @@ func TestOutcomeIsReadFromContextThenErrorThenStatus(t *testing.T) {
 		{"refusal", live, 422, nil, store.Refused, 422, "app answered 422 to POST /in/stripe with Host app.test"},
 		{"redirect", live, 301, nil, store.Refused, 301, "app answered 301 to https://app.test/: redirects are failures"},
 		{"switched protocols", live, 101, nil, store.Broken, 0, "it switched protocols"},
+		{"no status of HTTP", live, noStatus, nil, store.Unreachable, 0, "a status below 100"},
 		{"nothing answered", live, 0, nil, store.Unhandled, 0, "nothing in this forward answers"},
 		{"end of the chain", live, 0, errUnhandled, store.Unhandled, 0, "nothing in this forward answers"},
 		{"dial error", live, 0, caddyhttp.Error(502, errors.New("dial tcp 127.0.0.1:1: connection refused")), store.Unreachable, 0, "dial tcp 127.0.0.1:1: connection refused"},

@@ -29,6 +29,7 @@
 //	dedupe, order, pattern, wait, pass        options of the directive
 //	destination, policy, retries, upstream    where deliveries go, and how
 //	replay, capture, classify, resign         an attempt through Caddy's handlers
+//	plain, direct                             an attempt that needs none of them
 //	admin, api*                               the admin endpoint
 //	command*, adminclient                     the commands
 //	metrics*, standings, health, logger       what is told to others

@@ -361,7 +361,8 @@ func TestPlaceholdersAreKnownAfterIngress(t *testing.T) {
 
 func TestDeliveryCanNotEnterARelay(t *testing.T) {
 	h, _ := relayOf(t, newUpstream(t, nil))
-	f, err := rebuild(t.Context(), attempt())
+	a := attempt()
+	f, err := rebuild(t.Context(), &a.Message.Request, attemptHeader(a))
 	if err != nil {
 		t.Fatal(err)
 	}

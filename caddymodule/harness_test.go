@@ -97,7 +97,12 @@ type running struct {
 // provision provisions a Caddyfile without starting it. The test cleans it up.
 func provision(t testing.TB, text string) (*running, error) {
 	t.Helper()
-	cfg := adapt(t, text)
+	return provisionConfig(t, adapt(t, text))
+}
+
+// provisionConfig is provision for what has been adapted.
+func provisionConfig(t testing.TB, cfg *caddy.Config) (*running, error) {
+	t.Helper()
 	apps := cfg.AppsRaw
 	cfg.AppsRaw = nil
 	base, err := caddy.ProvisionContext(cfg)

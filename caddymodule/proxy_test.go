@@ -41,18 +41,24 @@ func TestSmallRequestReachesTheUpstreamInOneWrite(t *testing.T) {
 		"in a block":     "{\n\treverse_proxy %s\n}",
 		"in a subroute":  "{\n\thandle {\n\t\treverse_proxy %s\n\t}\n}",
 	} {
-		t.Run(name, func(t *testing.T) {
-			addr, first := firstRead(t)
-			a := attempt()
-			a.Message.Request.Body = bytes.Repeat([]byte("x"), 1<<10)
-			a.Message.Request.Header.Set("Incremental", "?1")
-			result := forwardOf(t, fmt.Sprintf(leads, addr)).Deliver(t.Context(), a)
-			if result.Outcome != store.Succeeded {
-				t.Fatalf("outcome %s: %v", result.Outcome, result.Err)
-			}
-			if got := <-first; !bytes.HasSuffix(got, a.Message.Request.Body) {
-				t.Errorf("the first read brought the headers alone:\n%s", got)
-			}
-		})
+		for _, direct := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, direct %t", name, direct), func(t *testing.T) {
+				addr, first := firstRead(t)
+				a := attempt()
+				a.Message.Request.Body = bytes.Repeat([]byte("x"), 1<<10)
+				a.Message.Request.Header.Set("Incremental", "?1")
+				f := forwardOf(t, fmt.Sprintf(leads, addr))
+				if !direct {
+					f.direct = nil
+				}
+				result := f.Deliver(t.Context(), a)
+				if result.Outcome != store.Succeeded {
+					t.Fatalf("outcome %s: %v", result.Outcome, result.Err)
+				}
+				if got := <-first; !bytes.HasSuffix(got, a.Message.Request.Body) {
+					t.Errorf("the first read brought the headers alone:\n%s", got)
+				}
+			})
+		}
 	}
 }

@@ -298,6 +298,11 @@ func (h *Handler) provisionDestinations(ctx caddy.Context, app *App) error {
 
 // Cleanup gives the engine back.
 func (h *Handler) Cleanup() error {
+	for _, d := range h.destinations {
+		if d != nil {
+			d.forward.close()
+		}
+	}
 	for _, b := range h.held {
 		b.release()
 	}

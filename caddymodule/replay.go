@@ -25,20 +25,24 @@ import (
 
 	"github.com/caddy-relay/caddy-relay/relay"
 	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/wire"
 )
 
 // forward delivers messages through a chain of Caddy's handlers.
 type forward struct {
 	destination string
+	direct      *direct // nil where the chain is more than a plain proxy
 	chain       caddyhttp.Handler
 	server      *caddyhttp.Server
 	resigner    *resigner // nil where signatures go on as they came
 	log         *zap.Logger
-	running     atomic.Int64 // attempts under way
+	running     atomic.Int64 // attempts under way in the chain
 }
 
 // newForward provisions the routes of a destination and compiles them once.
 func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteList) (*forward, error) {
+	// Provisioning takes away what routes were configured with.
+	proxy, isPlain := plain(ctx, routes)
 	if err := routes.Provision(ctx); err != nil {
 		return nil, fmt.Errorf("forward of destination %s: %w", destination, err)
 	}
@@ -49,12 +53,23 @@ func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteLis
 		server = new(caddyhttp.Server)
 	}
 	end := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return errUnhandled })
-	return &forward{
+	f := &forward{
 		destination: destination,
 		chain:       routes.Compile(end),
 		server:      server,
 		log:         ctx.Logger().With(zap.String("destination", destination)),
-	}, nil
+	}
+	if isPlain {
+		f.direct = newDirect(proxy)
+	}
+	return f, nil
+}
+
+// close lets go of what the forward holds. Attempts under way end as they began.
+func (f *forward) close() {
+	if f != nil {
+		f.direct.close()
+	}
 }
 
 // deliveryCtxKey marks the context of a delivery, so that a relay can tell that
@@ -63,30 +78,42 @@ const deliveryCtxKey caddy.CtxKey = "relay_delivery"
 
 // Deliver implements relay.Deliverer.
 func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Result) {
-	f.running.Add(1)
-	defer f.running.Add(-1)
 	defer func() {
 		if p := recover(); p != nil {
 			result = f.panicked(ctx, p)
 		}
 	}()
-	m := a.Message
-	r, err := rebuild(ctx, a)
-	if err != nil {
-		return relay.Result{Outcome: store.Unhandled, Err: err}
-	}
-	late, err := f.resigner.apply(m, r.Header)
+	header := attemptHeader(a)
+	late, err := f.resigner.apply(a.Message, header)
 	if err != nil {
 		return relay.Result{Outcome: store.Broken, Err: err}
+	}
+	made := false
+	if f.direct.takes(a) {
+		result, made = f.direct.deliver(ctx, a, header)
+	}
+	if !made {
+		result = f.run(ctx, a, header)
+	}
+	return late.explain(result)
+}
+
+// run makes an attempt through the chain.
+func (f *forward) run(ctx context.Context, a relay.Attempt, header http.Header) relay.Result {
+	f.running.Add(1)
+	defer f.running.Add(-1)
+	in := &a.Message.Request
+	r, err := rebuild(ctx, in, header)
+	if err != nil {
+		return relay.Result{Outcome: store.Unhandled, Err: err}
 	}
 	rec := newCapture(a.Waiter)
 	repl := caddy.NewReplacer()
 	r = caddyhttp.PrepareRequest(r, repl, rec, f.server)
-	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, m.Request.ClientIP)
-	caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, m.Request.TrustedProxy)
+	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, in.ClientIP)
+	caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, in.TrustedProxy)
 	repl.Map(attemptFacts(a, f.destination).get)
-	err = f.chain.ServeHTTP(rec, r)
-	return late.explain(classify(ctx, r, rec, err))
+	return classify(ctx, r, rec, f.chain.ServeHTTP(rec, r))
 }
 
 // panicked is the result of an attempt whose chain has panicked. A proxy does so
@@ -97,15 +124,14 @@ func (f *forward) panicked(ctx context.Context, p any) relay.Result {
 		return cutOff(ctx, cause)
 	}
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		return relay.Result{Outcome: store.Broken, Err: errors.New("the answer ended before it was whole")}
+		return relay.Result{Outcome: store.Broken, Err: wire.ErrIncomplete}
 	}
 	f.log.Error("handler in forward panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 	return relay.Result{Outcome: store.Broken, Err: fmt.Errorf("a handler of the forward panicked: %v", p)}
 }
 
 // rebuild makes the request of an attempt from what is stored of the message.
-func rebuild(ctx context.Context, a relay.Attempt) (*http.Request, error) {
-	in := &a.Message.Request
+func rebuild(ctx context.Context, in *store.Request, header http.Header) (*http.Request, error) {
 	target, err := url.ParseRequestURI(in.URI)
 	if err != nil {
 		return nil, fmt.Errorf("stored request has no usable URI: %w", err)
@@ -119,7 +145,7 @@ func rebuild(ctx context.Context, a relay.Attempt) (*http.Request, error) {
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        attemptHeader(a),
+		Header:        header,
 		Host:          in.Host,
 		RemoteAddr:    in.RemoteAddr,
 		Body:          http.NoBody,

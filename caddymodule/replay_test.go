@@ -32,7 +32,7 @@ func (panicking) ServeHTTP(w http.ResponseWriter, _ *http.Request, _ caddyhttp.H
 func init() { caddy.RegisterModule(panicking{}) }
 
 // forwardOf provisions a relay with that forward and returns its deliverer.
-func forwardOf(t *testing.T, leads string) *forward {
+func forwardOf(t testing.TB, leads string) *forward {
 	t.Helper()
 	r, err := provision(t, "{\n\trelay {\n\t\tstore memory\n\t}\n}\n:0 {\n\trelay /in {\n\t\tforward "+leads+"\n\t}\n}\n")
 	if err != nil {

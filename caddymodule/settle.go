@@ -11,12 +11,13 @@ const (
 	settleGap  = time.Millisecond
 )
 
-// settle lets short attempts of this configuration end before Caddy cleans up what
-// they run through. A proxy then closes the connections that are idle, and Go takes
-// one for idle a moment before it hands on an answer without a body that came on
-// it: the answer is lost, and what the app has taken would be sent again. So
-// nothing is about to be answered then, as far as can be. Longer attempts go on,
-// and most likely are answered at another moment.
+// settle lets short attempts of this configuration that run through Caddy's
+// handlers end before Caddy cleans those up. A proxy then closes the connections
+// that are idle, and Go takes one for idle a moment before it hands on an answer
+// without a body that came on it: the answer is lost, and what the app has taken
+// would be sent again. So nothing is about to be answered then, as far as can be.
+// Longer attempts go on, and most likely are answered at another moment. Attempts
+// that are made directly lose nothing, and nobody waits for them.
 func (a *App) settle() {
 	over := time.NewTimer(settleTime)
 	defer over.Stop()
@@ -31,7 +32,8 @@ func (a *App) settle() {
 	}
 }
 
-// attempting reports whether attempts of this configuration are under way.
+// attempting reports whether attempts of this configuration are under way in
+// chains of handlers.
 func (a *App) attempting() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -17,6 +17,7 @@ func TestP12_ShortAttemptEndsBeforeItsProxyIsCleanedUp(t *testing.T) {
 		close(begun)
 		<-release
 	}))
+	h.destinations[0].forward.direct = nil
 	if w := serve(t, h, signed("/in", `{"id":"evt_1"}`)); w.Code != http.StatusOK {
 		t.Fatalf("answered %d", w.Code)
 	}

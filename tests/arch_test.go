@@ -25,6 +25,7 @@ func TestArrowsPointDown(t *testing.T) {
 		caddy bool
 	}{
 		{"relay/journal", nil, false},
+		{"relay/wire", nil, false},
 		{"relay/retry", nil, false},
 		{"relay/scheme", nil, false},
 		{"relay/scheme/schemetest", nil, false},
@@ -33,7 +34,7 @@ func TestArrowsPointDown(t *testing.T) {
 		{"relay/store/pebble", []string{"relay/store"}, false},
 		{"relay/store/storetest", []string{"relay/store", "relay/store/memory"}, false},
 		{"relay", []string{"relay/store", "relay/retry", "relay/journal"}, false},
-		{"caddymodule", []string{"relay", "relay/store", "relay/retry", "relay/scheme", "relay/store/memory", "relay/store/pebble"}, true},
+		{"caddymodule", []string{"relay", "relay/store", "relay/retry", "relay/scheme", "relay/wire", "relay/store/memory", "relay/store/pebble"}, true},
 		{"cmd/caddy", []string{"caddymodule"}, true},
 	} {
 		direct, ok := imports[module+"/"+layer.packages]
