@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -61,7 +62,7 @@ func (d *direct) takes(a relay.Attempt) bool {
 
 // deliver makes an attempt. It returns false, and has sent nothing, where the
 // request has something in it that Caddy's own proxy should judge.
-func (d *direct) deliver(ctx context.Context, a relay.Attempt, header http.Header) (relay.Result, bool) {
+func (d *direct) deliver(ctx context.Context, a relay.Attempt, signs *resigner) (result relay.Result, made bool) {
 	in := &a.Message.Request
 	target, err := url.ParseRequestURI(in.URI)
 	if err != nil || target.Scheme != "" {
@@ -75,75 +76,117 @@ func (d *direct) deliver(ctx context.Context, a relay.Attempt, header http.Heade
 	if err := request.Start(in.Method, target.RequestURI(), in.Host); err != nil {
 		return relay.Result{}, false
 	}
-	if !writeFields(request, header, in) {
+	late, spared := signs.spares(a.Message)
+	if spared {
+		made = writeStored(request, a)
+	} else {
+		var header http.Header
+		if header, late, err = signs.header(a); err != nil {
+			return relay.Result{Outcome: store.Broken, Err: err}, true
+		}
+		made = writeReady(request, header, in)
+	}
+	if !made {
 		return relay.Result{}, false
 	}
 	request.Finish(in.Body)
 	answer, err := d.client.Do(ctx, request)
-	rec := &capture{header: answer.Header, status: answer.Status, head: answer.Head}
 	if errors.Is(err, wire.ErrIncomplete) && ctx.Err() == nil {
 		return relay.Result{Outcome: store.Broken, Err: err}, true
 	}
-	return classify(ctx, &http.Request{Method: in.Method, URL: target, Host: in.Host}, rec, err), true
+	rec := &capture{header: answer.Header, status: answer.Status, head: answer.Head}
+	return late.explain(classify(ctx, &http.Request{Method: in.Method, URL: target, Host: in.Host}, rec, err)), true
 }
 
-// writeFields writes the headers of an attempt as a proxy does. It returns false
-// where one of those that a proxy adds can not be written.
-func writeFields(request *wire.Request, header http.Header, in *store.Request) bool {
-	for name, values := range header {
-		switch name {
-		case "Alt-Svc", "Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host":
-		case "User-Agent":
-			if len(values) > 0 && values[0] != "" {
-				request.Field(name, values[0])
-			}
-		default:
-			request.Field(name, values...)
+// writeStored writes the headers of an attempt from what is stored of the message.
+// It does so without the map that attemptHeader makes of the same.
+func writeStored(request *wire.Request, a relay.Attempt) bool {
+	in := &a.Message.Request
+	filter := fieldFilter{forwarding: in.TrustedProxy, named: connectionNamed(in.Header)}
+	keyed := false
+	for name, values := range in.Header {
+		if filter.passes(name) && writeField(request, name, values) && name == "Idempotency-Key" {
+			keyed = len(values) > 0
 		}
 	}
-	return request.Field("Via", "1.1 Caddy") && writeForwarded(request, header, in)
+	ownFields(a, keyed, func(name, value string) { request.Field(name, value) })
+	return writeProxied(request, in, func(name string) []string {
+		if values := in.Header[name]; filter.passes(name) && validField(name, values) {
+			return values
+		}
+		return nil
+	})
 }
 
-// writeForwarded says for whom the request is made. What the sender says of that
-// counts if it is a trusted proxy.
-func writeForwarded(request *wire.Request, header http.Header, in *store.Request) bool {
+// writeReady writes the headers of an attempt that are made already.
+func writeReady(request *wire.Request, header http.Header, in *store.Request) bool {
+	for name, values := range header {
+		writeField(request, name, values)
+	}
+	return writeProxied(request, in, func(name string) []string { return header[name] })
+}
+
+// writeField writes a header as Caddy's proxy and net/http do, which keep some to
+// themselves. It returns false where the header can not be sent.
+func writeField(request *wire.Request, name string, values []string) bool {
+	switch name {
+	case "Alt-Svc", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host":
+		return true
+	case "User-Agent":
+		if len(values) == 0 || values[0] == "" {
+			return true
+		}
+		return validField(name, values) && request.Field(name, values[0])
+	}
+	return request.Field(name, values...)
+}
+
+// writeProxied writes what a proxy adds: that it is one, and for whom the request
+// is made. What the sender says of that counts if it is a trusted proxy.
+func writeProxied(request *wire.Request, in *store.Request, sent func(name string) []string) bool {
+	if !request.Field("Via", "1.1 Caddy") {
+		return false
+	}
 	ip := ""
 	if in.RemoteAddr == "@" { // a unix socket
 		if !in.TrustedProxy {
 			return true
 		}
 	} else {
-		var ok bool
-		if ip, ok = splitRemote(in.RemoteAddr); !ok {
+		host, _, err := net.SplitHostPort(in.RemoteAddr)
+		if err != nil {
 			return true
 		}
+		ip, _, _ = strings.Cut(host, "%")
 	}
-	var before []string
+	forwarded := []string{ip}
+	if ip == "" {
+		forwarded = nil
+	}
 	proto, host := "http", in.Host
 	if in.TLS {
 		proto = "https"
 	}
 	if in.TrustedProxy {
-		before = header["X-Forwarded-For"]
-		proto = lastOr(header["X-Forwarded-Proto"], proto)
-		host = lastOr(header["X-Forwarded-Host"], host)
+		forwarded = forwardedFor(sent("X-Forwarded-For"), ip)
+		proto = lastOr(sent("X-Forwarded-Proto"), proto)
+		host = lastOr(sent("X-Forwarded-Host"), host)
 	}
-	return writeFor(request, strings.Join(before, ", "), ip, before) &&
-		request.Field("X-Forwarded-Proto", proto) && request.Field("X-Forwarded-Host", host)
+	return request.Field("X-Forwarded-For", forwarded...) && request.Field("X-Forwarded-Proto", proto) && request.Field("X-Forwarded-Host", host)
 }
 
-// writeFor writes X-Forwarded-For with the address of the peer behind what came
-// before it.
-func writeFor(request *wire.Request, prior, ip string, before []string) bool {
+// forwardedFor adds the address of a trusted proxy to those that it has named.
+func forwardedFor(before []string, ip string) []string {
+	prior := strings.Join(before, ", ")
 	switch {
-	case prior == "" && ip == "":
-		return request.Field("X-Forwarded-For", before...)
-	case prior == "":
-		return request.Field("X-Forwarded-For", ip)
+	case ip == "" && prior == "":
+		return before
 	case ip == "":
-		return request.Field("X-Forwarded-For", prior)
+		return []string{prior}
+	case prior == "":
+		return []string{ip}
 	}
-	return request.Field("X-Forwarded-For", prior+", "+ip)
+	return []string{prior + ", " + ip}
 }
 
 // lastOr returns the last value, or another one where that is empty.

@@ -37,7 +37,8 @@ type rawApp struct {
 // ok is an answer.
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-// newRawApp starts an app. A nil answer is 200.
+// newRawApp starts an app. A nil answer is 200 without a body, which is right for
+// any method.
 func newRawApp(t testing.TB, answer func(net.Conn) (again bool)) *rawApp {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +47,7 @@ func newRawApp(t testing.TB, answer func(net.Conn) (again bool)) *rawApp {
 	}
 	if answer == nil {
 		answer = func(c net.Conn) bool {
-			_, err := io.WriteString(c, ok)
+			_, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			return err == nil
 		}
 	}
@@ -145,8 +146,8 @@ func (p pair) compare(t interface {
 		return
 	}
 	const asks = "Accept-Encoding: gzip"
-	if !slices.Contains(sent[0].header, asks) {
-		sent[1].header = slices.DeleteFunc(sent[1].header, func(line string) bool { return line == asks })
+	if i := slices.Index(sent[1].header, asks); i >= 0 && len(sent[0].header) < len(sent[1].header) {
+		sent[1].header = slices.Delete(sent[1].header, i, i+1)
 	}
 	if sent[0].line != sent[1].line || sent[0].body != sent[1].body || !slices.Equal(sent[0].header, sent[1].header) {
 		t.Errorf("directly:\n%s\n%s\nthrough the proxy:\n%s\n%s", sent[0].line, strings.Join(sent[0].header, "\n"), sent[1].line, strings.Join(sent[1].header, "\n"))

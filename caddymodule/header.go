@@ -35,10 +35,21 @@ func endToEnd(name string, forwarding bool) bool {
 	return forwarding || name != "Forwarded" && !strings.HasPrefix(name, "X-Forwarded-")
 }
 
+// fieldFilter tells which headers of a request may go on.
+type fieldFilter struct {
+	forwarding  bool // those of a proxy in front
+	named, drop []string
+}
+
+// passes reports whether a header may go on, if it can be sent at all.
+func (f *fieldFilter) passes(name string) bool {
+	return endToEnd(textproto.CanonicalMIMEHeaderKey(name), f.forwarding) && !slices.Contains(f.named, name) && !slices.Contains(f.drop, name)
+}
+
 // captureHeader copies the headers of a request that are kept with its message,
 // with room for more of them.
 func captureHeader(in http.Header, forwarding bool, drop []string, room int) http.Header {
-	named := connectionNamed(in)
+	filter := fieldFilter{forwarding, connectionNamed(in), drop}
 	lines := 0
 	for _, values := range in {
 		lines += len(values)
@@ -46,8 +57,7 @@ func captureHeader(in http.Header, forwarding bool, drop []string, room int) htt
 	out := make(http.Header, len(in)+room)
 	all := make([]string, 0, lines) // what the values of all headers share
 	for name, values := range in {
-		if !endToEnd(textproto.CanonicalMIMEHeaderKey(name), forwarding) ||
-			slices.Contains(named, name) || slices.Contains(drop, name) || !validField(name, values) {
+		if !filter.passes(name) || !validField(name, values) {
 			continue
 		}
 		n := len(all)

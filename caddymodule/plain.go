@@ -5,7 +5,6 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -148,14 +147,4 @@ func proxied(address string) bool {
 func debugging(ctx caddy.Context) bool {
 	return ctx.Logger(new(reverseproxy.Handler)).Core().Enabled(zap.DebugLevel) ||
 		ctx.Logger(new(rewrite.Rewrite)).Core().Enabled(zap.DebugLevel)
-}
-
-// splitRemote returns the address without port and zone of a peer.
-func splitRemote(remote string) (ip string, ok bool) {
-	ip, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return "", false
-	}
-	ip, _, _ = strings.Cut(ip, "%")
-	return ip, true
 }

@@ -83,19 +83,16 @@ func (f *forward) Deliver(ctx context.Context, a relay.Attempt) (result relay.Re
 			result = f.panicked(ctx, p)
 		}
 	}()
-	header := attemptHeader(a)
-	late, err := f.resigner.apply(a.Message, header)
+	if f.direct.takes(a) {
+		if result, made := f.direct.deliver(ctx, a, f.resigner); made {
+			return result
+		}
+	}
+	header, late, err := f.resigner.header(a)
 	if err != nil {
 		return relay.Result{Outcome: store.Broken, Err: err}
 	}
-	made := false
-	if f.direct.takes(a) {
-		result, made = f.direct.deliver(ctx, a, header)
-	}
-	if !made {
-		result = f.run(ctx, a, header)
-	}
-	return late.explain(result)
+	return late.explain(f.run(ctx, a, header))
 }
 
 // run makes an attempt through the chain.
@@ -186,40 +183,39 @@ func attemptHeader(a relay.Attempt) http.Header {
 
 // setOwnFields adds our headers to those of the sender.
 func setOwnFields(h http.Header, a relay.Attempt) {
-	m := a.Message
-	own := ownFields{header: h, values: make([]string, 0, ownMost)}
-	id := m.ID.String()
-	own.set("Relay-Id", id)
-	own.set("Relay-Source", m.Source)
-	own.set("Relay-Event-Id", m.EventID)
-	own.set("Relay-Type", m.Type)
-	own.set("Relay-Attempt", strconv.FormatUint(uint64(a.Number), 10))
-	own.set("Relay-Received-At", m.ReceivedAt.Format(time.RFC3339Nano))
-	own.set("Relay-Verified", m.VerifiedBy)
-	if a.Delivery.ReplayOf != 0 {
-		own.set("Relay-Replay", "1")
-	}
-	if len(h["Idempotency-Key"]) == 0 {
-		if a.Delivery.Generation > 0 {
-			id += "-r" + strconv.FormatUint(uint64(a.Delivery.Generation), 10)
+	values := make([]string, 0, ownMost) // what the values of our headers share
+	ownFields(a, len(h["Idempotency-Key"]) > 0, func(name, value string) {
+		if httpguts.ValidHeaderFieldValue(value) {
+			n := len(values)
+			values = append(values, value)
+			h[name] = values[n : n+1 : n+1]
 		}
-		own.set("Idempotency-Key", id)
+	})
+}
+
+// ownFields calls set with our headers, of which none is empty. keyed says that
+// the sender has an Idempotency-Key.
+func ownFields(a relay.Attempt, keyed bool, set func(name, value string)) {
+	m := a.Message
+	id := m.ID.String()
+	set("Relay-Id", id)
+	for _, field := range [...]struct{ name, value string }{
+		{"Relay-Source", m.Source}, {"Relay-Event-Id", m.EventID}, {"Relay-Type", m.Type}, {"Relay-Verified", m.VerifiedBy},
+	} {
+		if field.value != "" {
+			set(field.name, field.value)
+		}
 	}
-}
-
-// ownFields adds headers whose values share one array.
-type ownFields struct {
-	header http.Header
-	values []string
-}
-
-// set sets a header whose name is canonical. A value that is empty, or that no
-// header can hold, leaves it out.
-func (o *ownFields) set(name, value string) {
-	if value == "" || !httpguts.ValidHeaderFieldValue(value) {
+	set("Relay-Attempt", strconv.FormatUint(uint64(a.Number), 10))
+	set("Relay-Received-At", m.ReceivedAt.Format(time.RFC3339Nano))
+	if a.Delivery.ReplayOf != 0 {
+		set("Relay-Replay", "1")
+	}
+	if keyed {
 		return
 	}
-	n := len(o.values)
-	o.values = append(o.values, value)
-	o.header[name] = o.values[n : n+1 : n+1]
+	if a.Delivery.Generation > 0 {
+		id += "-r" + strconv.FormatUint(uint64(a.Delivery.Generation), 10)
+	}
+	set("Idempotency-Key", id)
 }

@@ -90,9 +90,36 @@ func (h *Handler) resigner(r *Resign) *resigner {
 // it is too old for an app that looks; zero if it is not.
 type lateness struct{ age, fresh time.Duration }
 
+// header returns the headers of an attempt with the signature that it carries.
+func (s *resigner) header(a relay.Attempt) (http.Header, lateness, error) {
+	h := attemptHeader(a)
+	late, err := s.apply(a.Message, h)
+	return h, late, err
+}
+
+// spares reports whether the headers of an attempt need nothing of it, which is the
+// usual case, and how late the attempt is if so.
+func (s *resigner) spares(m *store.Message) (lateness, bool) {
+	switch {
+	case s.idle(m):
+		return lateness{}, true
+	case s.always != nil:
+		return lateness{}, false
+	}
+	signer, late := s.late(m, storedRequest(m, m.Request.Header, s.public))
+	return late, signer == nil
+}
+
+// idle reports whether an attempt carries the signature of the sender, or none,
+// and whatever its age.
+func (s *resigner) idle(m *store.Message) bool {
+	return s == nil || s.always == nil &&
+		!slices.ContainsFunc(s.received, func(b *binding) bool { return b.scheme.Name == m.VerifiedBy && b.fresh != 0 })
+}
+
 // apply puts the signature of an attempt among its headers.
 func (s *resigner) apply(m *store.Message, header http.Header) (lateness, error) {
-	if s == nil {
+	if s.idle(m) {
 		return lateness{}, nil
 	}
 	request := storedRequest(m, header, s.public)
