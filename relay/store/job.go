@@ -15,6 +15,8 @@ const (
 	ActionReplay JobAction = "replay"
 	// ActionCancel cancels open deliveries.
 	ActionCancel JobAction = "cancel"
+	// ActionDelete removes the messages of deliveries.
+	ActionDelete JobAction = "delete"
 )
 
 // JobState is where a job stands.

@@ -82,6 +82,12 @@ type Store interface {
 	// the dedupe key stays. It returns ErrNotFound.
 	Delete(ctx context.Context, id MessageID) error
 
+	// Operate carries out a batch of operations, one after the other, in one atomic
+	// and durable commit, and returns an answer for each in order. One that can not be
+	// carried out says so in its answer and changes nothing; the others are carried
+	// out all the same. Others wait for the commit, so a batch is a few hundred.
+	Operate(ctx context.Context, batch []Operation) ([]Operated, error)
+
 	// Message returns a message. It returns ErrNotFound, or an error that wraps
 	// ErrCorrupt.
 	Message(ctx context.Context, id MessageID) (*Message, error)

@@ -7,58 +7,26 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
 // Redrive makes a dead delivery pending under a new generation.
 func (s *Store) Redrive(ctx context.Context, id store.DeliveryID) (store.Delivery, error) {
-	return s.change(ctx, "re-driving", func(t *txn) (*change, error) {
-		c, err := t.load(id)
-		if err != nil {
-			return nil, err
-		}
-		if c.State != store.Dead {
-			return nil, fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
-		}
-		t.redrive(c)
-		return c, nil
-	})
+	return s.change(ctx, "re-driving", store.Operation{Action: store.ActionRedrive, Delivery: id})
 }
 
 // Replay makes a new delivery of a stored message.
 func (s *Store) Replay(ctx context.Context, id store.MessageID, destination string) (store.Delivery, error) {
-	return s.change(ctx, "replaying", func(t *txn) (*change, error) {
-		all, err := t.deliveries(id)
-		if err != nil {
-			return nil, err
-		}
-		return t.replay(id, all, destination)
-	})
+	return s.change(ctx, "replaying", store.Operation{Action: store.ActionReplay, Delivery: store.DeliveryID{Message: id}, To: destination})
 }
 
 // Cancel ends an open delivery.
 func (s *Store) Cancel(ctx context.Context, id store.DeliveryID) (store.Delivery, error) {
-	return s.change(ctx, "canceling", func(t *txn) (*change, error) {
-		c, err := t.load(id)
-		if err != nil {
-			return nil, err
-		}
-		if !c.State.Open() && !c.Holds() {
-			return nil, fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
-		}
-		if _, err := t.leave(c); err != nil {
-			return nil, err
-		}
-		t.move(c, store.Canceled)
-		c.Epoch++
-		return c, nil
-	})
+	return s.change(ctx, "canceling", store.Operation{Action: store.ActionCancel, Delivery: id})
 }
 
-// change runs a transaction that ends in one delivery.
-func (s *Store) change(ctx context.Context, doing string, build func(*txn) (*change, error)) (store.Delivery, error) {
+// change carries out one operation that ends in one delivery.
+func (s *Store) change(ctx context.Context, doing string, op store.Operation) (store.Delivery, error) {
 	end, err := s.begin(doing)
 	if err != nil {
 		return store.Delivery{}, err
@@ -66,16 +34,102 @@ func (s *Store) change(ctx context.Context, doing string, build func(*txn) (*cha
 	defer end()
 	var d store.Delivery
 	err = s.write(ctx, func(t *txn) error {
-		c, err := build(t)
-		if err == nil {
-			d = c.Delivery
-		}
+		o := operator{txn: t}
+		d, err = o.operate(&op)
 		return err
 	})
 	if err != nil {
 		return store.Delivery{}, s.answer(doing, err)
 	}
 	return d, nil
+}
+
+// Operate carries out a batch of operations in one commit.
+func (s *Store) Operate(ctx context.Context, batch []store.Operation) ([]store.Operated, error) {
+	const doing = "operating"
+	end, err := s.begin(doing)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	answers := make([]store.Operated, len(batch))
+	o := operator{}
+	err = s.write(ctx, func(t *txn) error {
+		o.txn = t
+		for i := range batch {
+			if answers[i].Delivery, err = o.operate(&batch[i]); !refused(err) {
+				return err
+			}
+			answers[i].Err = err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, s.answer(doing, err)
+	}
+	if o.deleted != nil {
+		s.reclaimLater(o.stretch)
+	}
+	return answers, nil
+}
+
+// refused reports whether an operation was carried out, or has changed nothing and
+// says so to whoever has asked for it.
+func refused(err error) bool {
+	for _, target := range [...]error{store.ErrNotFound, store.ErrState, store.ErrCorrupt, store.ErrInvalid} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return err == nil
+}
+
+// operator carries out operations in one transaction.
+type operator struct {
+	*txn
+	deleted map[store.MessageID]bool
+	stretch stretch // around what was deleted
+}
+
+// operate carries out one operation. It looks before it changes anything.
+func (o *operator) operate(op *store.Operation) (store.Delivery, error) {
+	id := op.Delivery
+	if o.deleted[id.Message] {
+		return store.Delivery{}, fmt.Errorf("message %s: %w", id.Message, store.ErrNotFound)
+	}
+	var c *change
+	var err error
+	switch op.Action {
+	case store.ActionRedrive:
+		c, err = o.redriveDead(id)
+	case store.ActionReplay:
+		var all []*change
+		if all, err = o.deliveries(id.Message); err == nil {
+			c, err = o.replay(id.Message, all, op.To)
+		}
+	case store.ActionCancel:
+		c, err = o.cancel(id)
+	case store.ActionDelete:
+		return store.Delivery{}, o.deleteEnded(id.Message)
+	default:
+		err = fmt.Errorf("action %q: %w", op.Action, store.ErrInvalid)
+	}
+	if err != nil {
+		return store.Delivery{}, err
+	}
+	return c.Delivery, nil
+}
+
+func (t *txn) redriveDead(id store.DeliveryID) (*change, error) {
+	c, err := t.load(id)
+	if err != nil {
+		return nil, err
+	}
+	if c.State != store.Dead {
+		return nil, fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
+	}
+	t.redrive(c)
+	return c, nil
 }
 
 func (t *txn) redrive(c *change) {
@@ -130,48 +184,18 @@ func (t *txn) bodySize(id store.MessageID) (int64, error) {
 	return int64(len(body)), done.Close()
 }
 
-// Delete removes a message with its deliveries and attempts.
-func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
-	const doing = "deleting"
-	end, err := s.begin(doing)
+func (t *txn) cancel(id store.DeliveryID) (*change, error) {
+	c, err := t.load(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer end()
-	err = s.write(ctx, func(t *txn) error {
-		all, err := t.deliveries(id)
-		if err != nil {
-			return err
-		}
-		if err := t.unlistStored(id); err != nil {
-			return err
-		}
-		for _, c := range all {
-			if c.lost {
-				continue
-			}
-			t.book(c.Destination).Move(c.State, 0, c.BodySize)
-			c.gone = true
-		}
-		for _, c := range all {
-			if _, err := t.leave(c); err != nil {
-				return err
-			}
-		}
-		return t.erase(id, id)
-	})
-	return s.wrap(doing, err)
-}
-
-// unlistStored deletes the listing keys of one message.
-func (t *txn) unlistStored(id store.MessageID) error {
-	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
+	if !c.State.Open() && !c.Holds() {
+		return nil, fmt.Errorf("%s delivery %s: %w", c.State, id, store.ErrState)
 	}
-	if err != nil {
-		return err
+	if _, err := t.leave(c); err != nil {
+		return nil, err
 	}
-	t.unlist(id, b)
-	return done.Close()
+	t.move(c, store.Canceled)
+	c.Epoch++
+	return c, nil
 }

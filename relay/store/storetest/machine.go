@@ -93,6 +93,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"Replay":         m.replay,
 		"Cancel":         m.cancel,
 		"Delete":         m.delete,
+		"Operate":        m.operate,
 		"Purge":          m.purge,
 		"Recall":         m.recall,
 		"Remember":       m.rememberKey,

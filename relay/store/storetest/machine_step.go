@@ -255,6 +255,30 @@ func (m *machine) replay(r *rapid.T) {
 	same(r, "replayed", unfenced([]store.Delivery{got}), unfenced([]store.Delivery{want}))
 }
 
+func (m *machine) operate(r *rapid.T) {
+	var batch []store.Operation
+	for range rapid.IntRange(1, 4).Draw(r, "batch") {
+		op := store.Operation{
+			Action: rapid.SampledFrom([]store.JobAction{
+				store.ActionRedrive, store.ActionReplay, store.ActionCancel, store.ActionDelete, "unknown",
+			}).Draw(r, "action"),
+			Delivery: m.drawDelivery(r, store.Dead),
+		}
+		if op.Action == store.ActionReplay {
+			op.To = rapid.SampledFrom(append([]string{"new"}, machineDestinations...)).Draw(r, "destination")
+		}
+		batch = append(batch, op)
+	}
+	want, failed := m.model.Operate(m.ctx, batch)
+	got, err := m.tested.Operate(m.ctx, batch)
+	sameError(r, err, failed)
+	same(r, "number of answers", len(got), len(want))
+	for i := range want {
+		sameError(r, got[i].Err, want[i].Err)
+		same(r, "operated", unfenced([]store.Delivery{got[i].Delivery}), unfenced([]store.Delivery{want[i].Delivery}))
+	}
+}
+
 func (m *machine) cancel(r *rapid.T) {
 	id := m.drawDelivery(r, store.Leased)
 	want, failed := m.model.Cancel(m.ctx, id)

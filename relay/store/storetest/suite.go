@@ -41,6 +41,7 @@ func Run(t *testing.T, f Factory) {
 		{"Lane", laneChecks},
 		{"Hold", holdChecks},
 		{"Operator", operatorChecks},
+		{"Operate", operateChecks},
 		{"Message", messageChecks},
 		{"List", listChecks},
 		{"Purge", purgeChecks},
