@@ -193,3 +193,76 @@ func fillLane(b *testing.B, dir string, n int) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkJob shows how many dead deliveries a job gets through an engine on a
+// disk, with an upstream that answers at once.
+func BenchmarkJob(b *testing.B) {
+	for _, action := range []store.JobAction{store.ActionRedrive} {
+		b.Run(string(action), func(b *testing.B) { runJob(b, action) })
+	}
+}
+
+func runJob(b *testing.B, action store.JobAction) {
+	dir := b.TempDir()
+	fillDead(b, dir, b.N)
+	ended := make(chan struct{})
+	e := New(Options{Open: func(context.Context) (store.Store, error) {
+		st, err := pebble.Open(dir, pebble.Options{})
+		watched := &intercepted{Store: st}
+		watched.put.set(func(e store.Entity) error {
+			if job, ok := e.(*store.Job); ok && job.State.Ended() {
+				close(ended)
+			}
+			return nil
+		})
+		return watched, err
+	}})
+	e.Attach(&Generation{Destinations: []Destination{{ID: "d", Deliverer: &idle{}}}})
+	if err := e.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	if _, err := e.StartJob(b.Context(), JobRequest{Action: action, Query: store.DeliveryQuery{Destination: "d"}}); err != nil {
+		b.Fatal(err)
+	}
+	<-ended
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+	b.StopTimer()
+	if err := e.Close(); err != nil {
+		b.Error(err)
+	}
+}
+
+// fillDead puts messages with a dead delivery to d into a store.
+func fillDead(b *testing.B, dir string, n int) {
+	b.Helper()
+	st, err := pebble.Open(dir, pebble.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ids := newMessageIDs()
+	for n > 0 {
+		batch := make([]store.Acceptance, min(n, 1000))
+		for i := range batch {
+			m := &store.Message{ID: ids.next(time.Now()), Source: "s"}
+			m.Request.Body = make([]byte, 1024)
+			m.BodySum = sha256.Sum256(m.Request.Body)
+			batch[i] = store.Acceptance{Message: m, Deliveries: []store.NewDelivery{{Destination: "d", Lease: time.Hour}}}
+		}
+		accepted, err := st.Accept(b.Context(), batch)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ends := make([]store.Finish, len(batch))
+		for i := range accepted {
+			ends[i] = store.Finish{Lease: accepted[i].Deliveries[0].Lease(), State: store.Dead}
+		}
+		if _, err := st.Finish(b.Context(), ends); err != nil {
+			b.Fatal(err)
+		}
+		n -= len(batch)
+	}
+	if err := st.Close(); err != nil {
+		b.Fatal(err)
+	}
+}

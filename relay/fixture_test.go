@@ -49,6 +49,7 @@ type intercepted struct {
 	claim    hook[func(req store.ClaimRequest) error]
 	finish   hook[func(batch []store.Finish) error]
 	hasten   hook[func(limit int) error]
+	operate  hook[func(batch []store.Operation) error]
 	message  hook[func(id store.MessageID) error]
 	remember hook[func() error]
 	changed  hook[func(m *store.Message)]
@@ -101,6 +102,15 @@ func (s *intercepted) Hasten(ctx context.Context, destination string, limit int)
 		}
 	}
 	return s.Store.Hasten(ctx, destination, limit)
+}
+
+func (s *intercepted) Operate(ctx context.Context, batch []store.Operation) ([]store.Operated, error) {
+	if before := s.operate.get(); before != nil {
+		if err := before(batch); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Operate(ctx, batch)
 }
 
 func (s *intercepted) Message(ctx context.Context, id store.MessageID) (*store.Message, error) {

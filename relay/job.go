@@ -20,8 +20,10 @@ const (
 	// keptJobs is how many jobs are kept, those that have ended included.
 	keptJobs = 100
 
-	// jobPage is how many deliveries a job takes up at once.
-	jobPage = 100
+	// jobPage is how many deliveries a job takes up at once, and changes in one commit:
+	// others wait some milliseconds for it, and a destination that does not lag has
+	// room for it.
+	jobPage = readyWindow / 4
 )
 
 // JobRequest asks for a job.
@@ -157,7 +159,7 @@ func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (ui
 			return n, s.failing("counting", err)
 		}
 		for i := range page {
-			_, ok, err := r.applies(ctx, &page[i])
+			_, _, ok, err := r.applies(ctx, &page[i])
 			if err != nil {
 				return n, s.failing("counting", err)
 			}

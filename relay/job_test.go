@@ -219,13 +219,38 @@ func TestAJobGoesOnWhereItWasAfterAFailureOfTheStore(t *testing.T) {
 func TestAJobRepeatsNothingThoughHowFarItHadComeWasLost(t *testing.T) {
 	for _, action := range []store.JobAction{store.ActionRedrive, store.ActionReplay} {
 		bubble(t, nil, func(t *testing.T, r *rig) {
-			r.deadLetters(250)
+			r.deadLetters(jobPage + 50)
 			puts := 0
 			r.store.put.set(func(store.Entity) error {
-				if puts++; puts == 3 {
+				if puts++; puts == 2 {
 					return store.ErrFailed
 				}
 				return nil
+			})
+			job := r.start(JobRequest{Action: action, Query: store.DeliveryQuery{Destination: "d"}})
+			settle(time.Minute)
+			if j := r.job(job.ID); j.State != store.JobDone || r.opens != 2 {
+				t.Errorf("job is %s, store opened %d times", j.State, r.opens)
+			}
+			if n := r.upstream.count(); n != 2*(jobPage+50) {
+				t.Errorf("%s: %d attempts, want each message twice", action, n)
+			}
+		})
+	}
+}
+
+// TestAJobRepeatsNothingThoughItsCommitEndedUnknown has the store fail after it has
+// committed a page, before it could say so.
+func TestAJobRepeatsNothingThoughItsCommitEndedUnknown(t *testing.T) {
+	for _, action := range []store.JobAction{store.ActionRedrive, store.ActionReplay} {
+		bubble(t, nil, func(t *testing.T, r *rig) {
+			r.deadLetters(250)
+			r.store.operate.set(func(batch []store.Operation) error {
+				r.store.operate.set(nil)
+				if _, err := r.store.Store.Operate(t.Context(), batch); err != nil {
+					t.Error(err)
+				}
+				return store.ErrFailed
 			})
 			job := r.start(JobRequest{Action: action, Query: store.DeliveryQuery{Destination: "d"}})
 			settle(time.Minute)
@@ -237,6 +262,41 @@ func TestAJobRepeatsNothingThoughHowFarItHadComeWasLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAJobCommitsAPageAtOnce(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.deadLetters(3 * jobPage)
+		commits, largest := 0, 0
+		r.store.operate.set(func(batch []store.Operation) error {
+			commits++
+			largest = max(largest, len(batch))
+			return nil
+		})
+		job := r.start(JobRequest{Action: store.ActionRedrive})
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, 3*jobPage, 0)
+		if commits != 3 || largest != jobPage {
+			t.Errorf("%d commits, of up to %d deliveries", commits, largest)
+		}
+	})
+}
+
+// TestAJobGoesOnBehindWhatCanNotBeChanged has the store refuse one of a page.
+func TestAJobGoesOnBehindWhatCanNotBeChanged(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.deadLetters(20)
+		r.store.operate.set(func(batch []store.Operation) error {
+			batch[3].Action = "unknown"
+			return nil
+		})
+		job := r.start(JobRequest{Action: store.ActionRedrive})
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, 19, 1)
+		if n := r.said.FilterMessageSnippet("leaves out").Len(); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+	})
 }
 
 func TestAJobThatFailsCanBeResumed(t *testing.T) {

@@ -48,31 +48,41 @@ func (r *jobRun) turnAway() bool {
 	return true
 }
 
-// hold returns how long to wait for a destination before more is made due for it.
-// A job for several does not wait for one that is down.
-func (r *jobRun) hold(destination string) time.Duration {
+// gap returns how long to wait for a destination before more is made due for it,
+// 0 for not at all. A job for several does not wait for one that is down.
+func (r *jobRun) gap(destination string) time.Duration {
 	d := r.jobs.session.dispatcher
-	var gap time.Duration
 	switch {
-	case r.job.Action == store.ActionCancel:
+	case !r.makesDue():
 	case d.halts(destination):
 		if !r.several() {
-			gap = haltGap
-		}
-		if gap > 0 && r.turnAway() {
-			gap = jobGap
+			return haltGap
 		}
 	case d.lags(destination):
-		gap = jobGap
+		return jobGap
 	}
-	if gap > 0 {
-		// What the step had taken for the message is not done yet.
-		r.message = store.MessageID{}
-		r.jobs.note(r.job.ID, destination)
-	} else {
-		r.jobs.note(r.job.ID, "")
+	return 0
+}
+
+// hold has the job wait for a destination, or go on with another one meanwhile,
+// and returns for how long.
+func (r *jobRun) hold(destination string) time.Duration {
+	// What the step had taken for the message is not done yet.
+	r.message = store.MessageID{}
+	r.jobs.note(r.job.ID, destination)
+	gap := r.gap(destination)
+	if gap == haltGap && r.turnAway() {
+		return jobGap
+	}
+	if gap == jobGap {
+		r.lagging = destination
 	}
 	return gap
+}
+
+// makesDue reports whether what the job changes is delivered then.
+func (r *jobRun) makesDue() bool {
+	return r.job.Action == store.ActionRedrive || r.job.Action == store.ActionReplay
 }
 
 // putOff reports whether the deliveries of a destination are left to a later
@@ -84,7 +94,7 @@ func (r *jobRun) putOff(destination string) bool {
 	if slices.Contains(r.job.Later, destination) {
 		return true
 	}
-	if r.job.Action == store.ActionCancel || !r.jobs.session.dispatcher.halts(destination) {
+	if !r.makesDue() || !r.jobs.session.dispatcher.halts(destination) {
 		return false
 	}
 	r.job.Later, r.moved = append(r.job.Later, destination), true

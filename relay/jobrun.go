@@ -5,8 +5,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,8 +14,8 @@ import (
 
 const (
 	// jobGap is the time between two pages of a job, in which others have the
-	// store and what was changed is claimed.
-	jobGap = 20 * time.Millisecond
+	// store and what was changed is claimed: a page takes the store for as long.
+	jobGap = 10 * time.Millisecond
 
 	// haltGap is how often a job looks whether a destination that is down or paused
 	// still is.
@@ -34,9 +32,17 @@ type jobRun struct {
 	// moved says that the store does not know yet how far the job has come.
 	moved bool
 
-	// taken are the destinations to which the message of that id was replayed.
+	// message is the one whose deliveries were looked at last, all of them, and taken
+	// the destinations to which nothing of it is to be replayed any more.
 	message store.MessageID
+	all     []store.Delivery
 	taken   []string
+
+	// group are the changes that are committed next.
+	group []change
+
+	// lagging is the destination that the job waits for while enough is due for it.
+	lagging string
 }
 
 func newJobRun(js *jobs, job *store.Job) *jobRun {
@@ -87,50 +93,89 @@ func (r *jobRun) step(ctx context.Context) (time.Duration, error) {
 	if r.jobs.session.engine.inForce() == nil {
 		return haltGap, nil // nobody can tell yet which destinations there are
 	}
+	if r.lagging != "" && r.jobs.session.dispatcher.lags(r.lagging) {
+		return jobGap, nil
+	}
+	r.lagging = ""
 	before, after := r.job.Done, r.job.Query.After
 	page, err := r.page(ctx)
 	if err != nil {
 		return 0, err
 	}
 	r.job.Query.After = after
-	var changed []store.Delivery
-	defer func() {
-		for i := range changed {
-			r.jobs.session.changed(&changed[i])
-		}
-	}()
-	for i := range page {
-		d := &page[i]
-		to, ok, err := r.applies(ctx, d)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			if gap := r.hold(to); gap > 0 {
-				return gap, nil
-			}
-			if r.putOff(to) {
-				ok = false
-			}
-		}
-		if ok {
-			c, err := r.change(context.WithoutCancel(ctx), d, to)
-			if err != nil {
-				return 0, err
-			}
-			if c.State != 0 {
-				changed = append(changed, c)
-			}
-		}
-		r.job.Query.After, r.moved = d.ID, true
-		if ctx.Err() != nil {
-			return 0, nil
-		}
+	n, waitsFor, err := r.gather(ctx, page)
+	if err == nil {
+		err = r.commit(context.WithoutCancel(ctx))
 	}
-	if len(page) < r.limit() {
+	if err != nil {
+		return 0, err
+	}
+	if n > 0 {
+		r.job.Query.After, r.moved = page[n-1].ID, true
+	}
+	switch {
+	case waitsFor != "":
+		return r.hold(waitsFor), nil
+	case len(page) < r.limit():
 		return r.next(), nil
+	default:
+		r.jobs.note(r.job.ID, "")
+		return max(jobGap, r.pace(r.job.Done-before)), nil
 	}
-	return max(jobGap, r.pace(r.job.Done-before)), nil
+}
+
+// gather makes a group of what is to be done to a page. It stops before a
+// delivery whose destination has to be waited for, and returns how many of the
+// page it has come past.
+func (r *jobRun) gather(ctx context.Context, page []store.Delivery) (n int, waitsFor string, err error) {
+	r.group = r.group[:0]
+	for i := range page {
+		c, to, ok, err := r.applies(ctx, &page[i])
+		if err != nil {
+			return i, "", err
+		}
+		if !ok {
+			continue
+		}
+		if r.gap(to) > 0 {
+			return i, to, nil
+		}
+		if !r.putOff(to) {
+			r.group = append(r.group, c)
+		}
+	}
+	return len(page), "", nil
+}
+
+// commit does what the group says, in one commit, and tells the dispatcher.
+func (r *jobRun) commit(ctx context.Context) error {
+	if len(r.group) == 0 {
+		return nil
+	}
+	s := r.jobs.session
+	batch := make([]store.Operation, len(r.group))
+	for i := range r.group {
+		batch[i] = r.group[i].operation
+	}
+	answers, err := s.store.Operate(ctx, batch)
+	if err != nil {
+		return err
+	}
+	for i := range answers {
+		switch a := &answers[i]; {
+		case passed(a.Err):
+			r.job.Skipped++
+		case a.Err != nil:
+			r.job.Skipped++
+			s.engine.log.Error("job leaves out what can not be changed", zap.String("job", r.job.ID),
+				zap.Stringer("delivery", batch[i].Delivery), zap.Error(a.Err))
+		default:
+			r.job.Done++
+			s.changed(&a.Delivery)
+		}
+	}
+	r.moved = true
+	return nil
 }
 
 // limit is how many deliveries are taken up at once: with a rate, those of a
@@ -162,67 +207,6 @@ func (r *jobRun) page(ctx context.Context) ([]store.Delivery, error) {
 		r.job.Query.After = page[len(page)-1].ID
 	}
 	return page, err
-}
-
-// applies reports whether the job has to change a delivery, and which destination
-// is concerned. What came after the job is none of its; neither is a replay of a
-// message that is on its way to the destination anyway.
-func (r *jobRun) applies(ctx context.Context, d *store.Delivery) (destination string, ok bool, err error) {
-	began := r.job.CreatedAt
-	if !d.Since.Before(began) {
-		return "", false, nil
-	}
-	if r.job.Action != store.ActionReplay {
-		return d.Destination, true, nil
-	}
-	to := r.job.To
-	if to == "" {
-		to = d.Destination
-	}
-	if r.message != d.ID.Message {
-		all, err := r.jobs.session.store.Deliveries(ctx, d.ID.Message)
-		if errors.Is(err, store.ErrNotFound) {
-			return "", false, nil
-		}
-		if err != nil {
-			return "", false, err
-		}
-		r.message, r.taken = d.ID.Message, r.taken[:0]
-		for i := range all {
-			if all[i].State.Open() || !all[i].Since.Before(began) {
-				r.taken = append(r.taken, all[i].Destination)
-			}
-		}
-	}
-	if slices.Contains(r.taken, to) {
-		return "", false, nil
-	}
-	r.taken = append(r.taken, to)
-	return to, true, nil
-}
-
-// change does to a delivery what the job is for. The delivery it returns is zero
-// where nothing was to be done any more.
-func (r *jobRun) change(ctx context.Context, d *store.Delivery, to string) (changed store.Delivery, err error) {
-	st := r.jobs.session.store
-	switch r.job.Action {
-	case store.ActionRedrive:
-		changed, err = st.Redrive(ctx, d.ID)
-	case store.ActionReplay:
-		changed, err = st.Replay(ctx, d.ID.Message, to)
-	case store.ActionCancel:
-		changed, err = st.Cancel(ctx, d.ID)
-	default:
-		err = fmt.Errorf("unknown action %q: %w", r.job.Action, store.ErrInvalid)
-	}
-	if passed(err) {
-		r.job.Skipped++
-		return store.Delivery{}, nil
-	}
-	if err == nil {
-		r.job.Done++
-	}
-	return changed, err
 }
 
 // save keeps in the store how far the job has come.

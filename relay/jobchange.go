@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/caddy-relay/caddy-relay/relay/store"
+)
+
+// change is what a job does to one delivery.
+type change struct {
+	operation store.Operation
+}
+
+// applies reports whether the job has to change a delivery, how, and which
+// destination is concerned. What came after the job is none of its.
+func (r *jobRun) applies(ctx context.Context, d *store.Delivery) (c change, destination string, ok bool, err error) {
+	if !d.Since.Before(r.job.CreatedAt) {
+		return change{}, "", false, nil
+	}
+	c = change{operation: store.Operation{Action: r.job.Action, Delivery: d.ID}}
+	switch r.job.Action {
+	case store.ActionReplay:
+		c.operation.To, ok, err = r.replays(ctx, d)
+		return c, c.operation.To, ok, err
+	default:
+		return c, d.Destination, true, nil
+	}
+}
+
+// replays returns where the message of a delivery is to be replayed to, and
+// whether it is: not if it is on its way there anyway.
+func (r *jobRun) replays(ctx context.Context, d *store.Delivery) (to string, ok bool, err error) {
+	if to = r.job.To; to == "" {
+		to = d.Destination
+	}
+	if _, ok, err = r.look(ctx, d.ID.Message); err != nil || !ok || slices.Contains(r.taken, to) {
+		return to, false, err
+	}
+	r.taken = append(r.taken, to)
+	return to, true, nil
+}
+
+// look reads the deliveries of a message, unless it was the last one, and reports
+// whether it is there.
+func (r *jobRun) look(ctx context.Context, id store.MessageID) (all []store.Delivery, ok bool, err error) {
+	if r.message == id {
+		return r.all, true, nil
+	}
+	all, err = r.jobs.session.store.Deliveries(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	r.message, r.all, r.taken = id, all, r.taken[:0]
+	for i := range all {
+		if all[i].State.Open() || !all[i].Since.Before(r.job.CreatedAt) {
+			r.taken = append(r.taken, all[i].Destination)
+		}
+	}
+	return all, true, nil
+}
