@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -33,9 +34,11 @@ func (s *Store) Delete(ctx context.Context, id store.MessageID) error {
 
 // delete removes a message with all of its deliveries.
 func (t *txn) delete(id store.MessageID, all []*change) error {
-	if err := t.unlistStored(id); err != nil {
+	size, err := t.unlistStored(id)
+	if err != nil {
 		return err
 	}
+	t.s.reclaimRemoved(id, size)
 	for _, c := range all {
 		if c.lost {
 			continue
@@ -48,20 +51,51 @@ func (t *txn) delete(id store.MessageID, all []*change) error {
 			return err
 		}
 	}
-	return t.erase(id, id)
+	if slices.ContainsFunc(all, func(c *change) bool { return c.lost }) {
+		return t.erase(id, id)
+	}
+	return t.eraseEach(id, all)
 }
 
-// unlistStored deletes the listing keys of one message.
-func (t *txn) unlistStored(id store.MessageID) error {
+// eraseEach is erase of one message, key by key: that many may be deleted, here and
+// there, and every range that is deleted makes all reads slower until it is
+// compacted.
+func (t *txn) eraseEach(id store.MessageID, all []*change) error {
+	if t.attempts == nil {
+		it, err := t.s.iterate([]byte{spaceAttempt})
+		if err != nil {
+			return err
+		}
+		t.attempts = it
+	}
+	_ = t.batch.Delete(appendMessageKey(nil, id), nil)
+	_ = t.batch.Delete(appendDeliveryKey(nil, store.DeliveryID{Message: id}), nil) // of one without deliveries
+	for _, c := range all {
+		_ = t.batch.Delete(appendDeliveryKey(nil, c.ID), nil)
+		if c.was.State == store.Dead {
+			_ = t.batch.SingleDelete(appendDelivery([]byte{spaceDead}, c.ID), nil)
+		}
+	}
+	prefix := append([]byte{spaceAttempt}, id[:]...)
+	it := t.attempts
+	for valid := it.SeekGE(prefix); valid && bytes.HasPrefix(it.Key(), prefix); valid = it.Next() {
+		_ = t.batch.Delete(it.Key(), nil)
+	}
+	return it.Error()
+}
+
+// unlistStored deletes the listing keys of one message, and returns the size of its
+// body.
+func (t *txn) unlistStored(id store.MessageID) (size int64, err error) {
 	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	t.unlist(id, b)
-	return done.Close()
+	size = t.unlist(id, b)
+	return size, done.Close()
 }
 
 // deleteEnded removes a message that has no open delivery.
@@ -77,14 +111,7 @@ func (o *operator) deleteEnded(id store.MessageID) error {
 	}
 	if o.deleted == nil {
 		o.deleted = make(map[store.MessageID]bool)
-		o.stretch = stretch{id, id}
 	}
 	o.deleted[id] = true
-	if bytes.Compare(id[:], o.stretch.first[:]) < 0 {
-		o.stretch.first = id
-	}
-	if bytes.Compare(id[:], o.stretch.last[:]) > 0 {
-		o.stretch.last = id
-	}
 	return o.delete(id, all)
 }

@@ -67,9 +67,6 @@ func (s *Store) Operate(ctx context.Context, batch []store.Operation) ([]store.O
 	if err != nil {
 		return nil, s.answer(doing, err)
 	}
-	if o.deleted != nil {
-		s.reclaimLater(o.stretch)
-	}
 	return answers, nil
 }
 
@@ -88,7 +85,6 @@ func refused(err error) bool {
 type operator struct {
 	*txn
 	deleted map[store.MessageID]bool
-	stretch stretch // around what was deleted
 }
 
 // operate carries out one operation. It looks before it changes anything.

@@ -18,6 +18,34 @@ type reclaim struct {
 	done chan struct{} // closed when all has been tried
 }
 
+// reclaimAfter is how many bytes of bodies operators delete before their space is
+// asked for: every time the tables around are written anew.
+const reclaimAfter = 16 << 20
+
+// removed is what operators have deleted since its space was asked for.
+type removed struct {
+	stretch
+	messages int
+	bytes    int64
+}
+
+// reclaimRemoved asks for the space of what operators delete, once it is enough. The
+// caller has the writer's place.
+func (s *Store) reclaimRemoved(id store.MessageID, size int64) {
+	r := &s.removed
+	if r.messages == 0 || bytes.Compare(id[:], r.first[:]) < 0 {
+		r.first = id
+	}
+	if r.messages == 0 || bytes.Compare(id[:], r.last[:]) > 0 {
+		r.last = id
+	}
+	r.messages++
+	if r.bytes += size; r.bytes >= reclaimAfter {
+		s.reclaimLater(r.stretch)
+		*r = removed{}
+	}
+}
+
 // reclaimLater asks for the space of removed messages, and returns what is closed
 // when it has been given back. Where this has been asked for already the two
 // become one.

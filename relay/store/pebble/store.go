@@ -51,6 +51,7 @@ type Store struct {
 	epoch   uint64                    // no lease of an earlier process has a larger one
 	age     age
 	noted   time.Time // the newest time that was written down
+	removed removed
 
 	// reading is held by who changes books, beside the writer's place, and by who
 	// reads them without it.

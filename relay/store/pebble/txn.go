@@ -33,6 +33,8 @@ type txn struct {
 	blocked *pebble.Iterator
 	notes   bool // the time is written down, too
 	scratch []byte
+
+	attempts *pebble.Iterator // over those of all deliveries
 }
 
 // change is a delivery that a transaction has loaded or made.
@@ -66,6 +68,9 @@ func (t *txn) end() {
 	}
 	if t.blocked != nil {
 		_ = t.blocked.Close()
+	}
+	if t.attempts != nil {
+		_ = t.attempts.Close()
 	}
 	if t.batch != nil {
 		_ = t.batch.Close()
