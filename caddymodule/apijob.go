@@ -19,7 +19,7 @@ const maxCount = 1_000_000
 
 // jobRequest is the body of POST /relay/jobs.
 type jobRequest struct {
-	// Action is redrive, replay or cancel.
+	// Action is redrive, replay, cancel or delete.
 	Action string `json:"action"`
 
 	// What to select, as in the parameters of GET /relay/deliveries.
@@ -37,7 +37,7 @@ type jobRequest struct {
 	// Rate bounds how many deliveries are changed in a second.
 	Rate int `json:"rate"`
 
-	// DryRun counts and changes nothing.
+	// DryRun counts deliveries, or messages to delete, and changes nothing.
 	DryRun bool `json:"dry_run"`
 }
 

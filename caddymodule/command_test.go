@@ -86,6 +86,7 @@ func goldenTables() map[string]func(io.Writer) {
 		},
 		"jobs": func(w io.Writer) {
 			printJobs(w, &map[string][]jobView{"jobs": {
+				{ID: "job_3", Action: "delete", State: "paused", Selects: "dead", To: &goldenTime, CreatedAt: goldenLate, Done: 99},
 				{ID: "job_2", Action: "replay", State: "running", Source: "stripe", From: &goldenTime, ReplayTo: "stripe:ledger", CreatedAt: goldenLate, Done: 1204, WaitsFor: "stripe:ledger"},
 				{ID: "job_1", Action: "redrive", State: "done", Selects: "dead", CreatedAt: goldenTime, EndedAt: &goldenLate, Done: 7, Skipped: 1},
 			}})

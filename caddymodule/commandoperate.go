@@ -58,6 +58,25 @@ func cancelCommand() *cobra.Command {
 	return cmd
 }
 
+func deleteCommand() *cobra.Command {
+	cmd := command("delete [<message>...]", "Removes messages for good, one by one or all that flags select", cobra.ArbitraryArgs,
+		func(s *shell, args []string) error { return s.each(args, "delete", "deleted", s.remove) })
+	cmd.Long = `
+Removes messages with their deliveries and attempts, open ones too. A
+duplicate is still dropped while its key is kept.
+
+With flags it is a job in the background, for the messages of all deliveries
+that are selected and have ended. A message stays that may still be
+delivered: one with an open delivery, which has to be canceled first, or with
+a dead one that the flags do not select. --dry-run only counts.`
+	cmd.Example = `  $ caddy relay delete msg_01K0...
+  $ caddy relay delete --state dead --source stripe --to 30d --dry-run
+  $ caddy relay delete --destination stripe:old`
+	addJob(cmd)
+	cmd.Flags().String("state", "", "Deliveries in this state, as in dead")
+	return cmd
+}
+
 // addJob adds the flags of what can be a job.
 func addJob(cmd *cobra.Command) {
 	cmd.Flags().String("destination", "", "Deliveries to this destination")
@@ -92,7 +111,7 @@ func (s *shell) flag(name string) bool {
 }
 
 // each does something to each of the ids, or starts a job for what flags select.
-func (s *shell) each(ids []string, action, done string, do func(action, id string) ([]byte, []deliveryView, error)) error {
+func (s *shell) each(ids []string, action, done string, do func(action, id string) (answer []byte, what []string, err error)) error {
 	req, selects := s.jobRequest(action)
 	switch {
 	case len(ids) > 0 && (selects || req.DryRun || req.Rate != 0):
@@ -106,7 +125,7 @@ func (s *shell) each(ids []string, action, done string, do func(action, id strin
 	}
 	var failed []error
 	for _, id := range ids {
-		answer, views, err := do(action, id)
+		answer, what, err := do(action, id)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", id, err))
 			continue
@@ -115,14 +134,14 @@ func (s *shell) each(ids []string, action, done string, do func(action, id strin
 			_, _ = s.out.Write(answer)
 			continue
 		}
-		for i := range views {
-			line(s.out, "%s %s to %s", done, views[i].ID, views[i].Destination)
+		for _, w := range what {
+			line(s.out, "%s %s", done, w)
 		}
 	}
 	return errors.Join(failed...)
 }
 
-func (s *shell) perDelivery(action, id string) ([]byte, []deliveryView, error) {
+func (s *shell) perDelivery(action, id string) ([]byte, []string, error) {
 	message, number, _ := strings.Cut(id, "/")
 	path := "/relay/deliveries/" + url.PathEscape(message) + "/" + url.PathEscape(number)
 	if number == "" {
@@ -132,12 +151,12 @@ func (s *shell) perDelivery(action, id string) ([]byte, []deliveryView, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	views := make([]deliveryView, 1)
-	err = decodeAnswer(answer, &views[0])
-	return answer, views, err
+	var view deliveryView
+	err = decodeAnswer(answer, &view)
+	return answer, []string{view.ID + " to " + view.Destination}, err
 }
 
-func (s *shell) perMessage(_, id string) ([]byte, []deliveryView, error) {
+func (s *shell) perMessage(_, id string) ([]byte, []string, error) {
 	to, _ := s.cmd.Flags().GetString("replay-to")
 	answer, err := s.client.call(s.cmd.Context(), http.MethodPost, "/relay/messages/"+url.PathEscape(id)+"/replay", replayRequest{To: to})
 	if err != nil {
@@ -145,7 +164,16 @@ func (s *shell) perMessage(_, id string) ([]byte, []deliveryView, error) {
 	}
 	var page deliveriesPage
 	err = decodeAnswer(answer, &page)
-	return answer, page.Deliveries, err
+	var made []string
+	for i := range page.Deliveries {
+		made = append(made, page.Deliveries[i].ID+" to "+page.Deliveries[i].Destination)
+	}
+	return answer, made, err
+}
+
+func (s *shell) remove(_, id string) ([]byte, []string, error) {
+	answer, err := s.client.call(s.cmd.Context(), http.MethodDelete, "/relay/messages/"+url.PathEscape(id), nil)
+	return answer, []string{id}, err
 }
 
 // job starts a job, or counts what it would do.
@@ -160,29 +188,15 @@ func (s *shell) job(req *jobRequest) error {
 			if v.More {
 				more = " or more"
 			}
-			line(w, "%s%s to %s; nothing was changed", plural(v.Count, "delivery", "deliveries"), more, v.Action)
+			counted := plural(v.Count, "delivery", "deliveries")
+			if v.Action == "delete" {
+				counted = plural(v.Count, "message", "messages")
+			}
+			line(w, "%s%s to %s; nothing was changed", counted, more, v.Action)
 		})
 	}
 	return print(s, answer, func(w io.Writer, v *jobView) {
 		line(w, "%s has begun. To see how far it is: caddy relay show %s", v.ID, v.ID)
-	})
-}
-
-func deleteCommand() *cobra.Command {
-	return command("delete <message>...", "Deletes messages with their deliveries and attempts", cobra.MinimumNArgs(1), func(s *shell, args []string) error {
-		var failed []error
-		for _, id := range args {
-			answer, err := s.client.call(s.cmd.Context(), http.MethodDelete, "/relay/messages/"+url.PathEscape(id), nil)
-			switch {
-			case err != nil:
-				failed = append(failed, fmt.Errorf("%s: %w", id, err))
-			case s.json:
-				_, _ = s.out.Write(answer)
-			default:
-				line(s.out, "deleted %s", id)
-			}
-		}
-		return errors.Join(failed...)
 	})
 }
 

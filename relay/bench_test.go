@@ -197,7 +197,7 @@ func fillLane(b *testing.B, dir string, n int) {
 // BenchmarkJob shows how many dead deliveries a job gets through an engine on a
 // disk, with an upstream that answers at once.
 func BenchmarkJob(b *testing.B) {
-	for _, action := range []store.JobAction{store.ActionRedrive} {
+	for _, action := range []store.JobAction{store.ActionRedrive, store.ActionDelete} {
 		b.Run(string(action), func(b *testing.B) { runJob(b, action) })
 	}
 }

@@ -32,8 +32,13 @@ type JobRequest struct {
 	Action store.JobAction
 
 	// Query selects the deliveries. A re-drive looks at dead ones only, a cancel at
-	// open ones only. A replay or cancel has to select by something. Deliveries that
-	// are made after the job, or re-driven after it was made, are none of its.
+	// open ones only, a delete at those that have ended. All but a re-drive have to
+	// select by something. Deliveries that are made after the job, or re-driven after
+	// it was made, are none of its.
+	//
+	// A delete removes the messages of what is selected, each once and with all of its
+	// deliveries. A message stays that may still be delivered: one with an open
+	// delivery, or with a dead one that the query does not select.
 	Query store.DeliveryQuery
 
 	// To is the destination of a replay; empty for the one of each delivery.
@@ -56,7 +61,7 @@ type JobStatus struct {
 	Held string
 }
 
-// StartJob has what a query selects re-driven, replayed or canceled in the
+// StartJob has what a query selects re-driven, replayed, canceled or deleted in the
 // background, oldest first. A job goes no faster than its destinations deliver,
 // so that new messages do not stand behind all of it; a destination that is down
 // or paused is put off to the end. How far the job has come is kept in the store,
@@ -111,9 +116,13 @@ func (req *JobRequest) job(now time.Time) (*store.Job, error) {
 			return nil, fmt.Errorf("only open deliveries can be canceled: %w", store.ErrInvalid)
 		}
 		q.Open = true
+	case store.ActionDelete:
+		if q.Open || q.State.Open() {
+			return nil, fmt.Errorf("only what has ended can be deleted, so cancel it first: %w", store.ErrInvalid)
+		}
 	case store.ActionReplay:
 	default:
-		return nil, fmt.Errorf("action is %q: it is redrive, replay or cancel: %w", req.Action, store.ErrInvalid)
+		return nil, fmt.Errorf("action is %q: it is redrive, replay, cancel or delete: %w", req.Action, store.ErrInvalid)
 	}
 	if req.Action != store.ActionRedrive && !narrow {
 		return nil, fmt.Errorf("this would %s everything, so name a destination, source, type, event id or time: %w", req.Action, store.ErrInvalid)
@@ -140,8 +149,8 @@ func (s *session) latest() time.Time {
 	return now
 }
 
-// CountJob tells how many deliveries a job would change now, without changing
-// any. It stops counting at limit. Its errors are those of StartJob.
+// CountJob tells how many deliveries a job would change now, or messages it would
+// delete, without changing any. It stops counting at limit. Its errors are those of StartJob.
 func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (uint64, error) {
 	s, err := e.readyForJob(ctx, &req)
 	if err != nil {

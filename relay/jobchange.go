@@ -13,6 +13,8 @@ import (
 // change is what a job does to one delivery.
 type change struct {
 	operation store.Operation
+	// removed are the deliveries of the message, where that is deleted.
+	removed []store.Delivery
 }
 
 // applies reports whether the job has to change a delivery, how, and which
@@ -26,6 +28,9 @@ func (r *jobRun) applies(ctx context.Context, d *store.Delivery) (c change, dest
 	case store.ActionReplay:
 		c.operation.To, ok, err = r.replays(ctx, d)
 		return c, c.operation.To, ok, err
+	case store.ActionDelete:
+		c.removed, ok, err = r.deletes(ctx, d)
+		return c, d.Destination, ok, err
 	default:
 		return c, d.Destination, true, nil
 	}
@@ -42,6 +47,24 @@ func (r *jobRun) replays(ctx context.Context, d *store.Delivery) (to string, ok 
 	}
 	r.taken = append(r.taken, to)
 	return to, true, nil
+}
+
+// deletes returns all deliveries of the message of a delivery, and whether it is
+// deleted: not before its last selected delivery, and not if another one may still
+// be delivered, because it is open, or dead and not selected.
+func (r *jobRun) deletes(ctx context.Context, d *store.Delivery) (all []store.Delivery, ok bool, err error) {
+	if _, ok, err = r.look(ctx, d.ID.Message); err != nil || !ok {
+		return nil, false, err
+	}
+	q := &r.job.Query
+	for i := range r.all {
+		o := &r.all[i]
+		selected := (q.Destination == "" || q.Destination == o.Destination) && (q.State == 0 || q.State == o.State)
+		if o.State.Open() || !o.Since.Before(r.job.CreatedAt) || o.State == store.Dead && !selected || selected && o.ID.N > d.ID.N {
+			return nil, false, nil
+		}
+	}
+	return r.all, true, nil
 }
 
 // look reads the deliveries of a message, unless it was the last one, and reports

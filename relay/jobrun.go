@@ -171,11 +171,21 @@ func (r *jobRun) commit(ctx context.Context) error {
 				zap.Stringer("delivery", batch[i].Delivery), zap.Error(a.Err))
 		default:
 			r.job.Done++
-			s.changed(&a.Delivery)
+			s.operated(a, r.group[i].removed)
 		}
 	}
 	r.moved = true
 	return nil
+}
+
+// operated tells the dispatcher what an operation has changed.
+func (s *session) operated(a *store.Operated, removed []store.Delivery) {
+	if a.Delivery.State != 0 {
+		s.changed(&a.Delivery)
+	}
+	for i := range removed {
+		s.revoke(&removed[i])
+	}
 }
 
 // limit is how many deliveries are taken up at once: with a rate, those of a

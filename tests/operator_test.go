@@ -131,6 +131,7 @@ func TestP3_OperatorCommands(t *testing.T) {
 		{[]string{"replay", first.Message, "--replay-to", "default"}, "replayed " + first.Message + "/2 to stripe:default"},
 		{[]string{"resume", "stripe:default"}, "stripe:default is resumed"},
 		{[]string{"delete", dead[1].Message}, "deleted " + dead[1].Message},
+		{[]string{"delete", "--source", "stripe", "--state", "dead", "--dry-run"}, "1 message to delete; nothing was changed"},
 	} {
 		if c.args[0] == "resume" {
 			g.u.turn(well)
@@ -146,6 +147,11 @@ func TestP3_OperatorCommands(t *testing.T) {
 		t.Errorf("jobs are\n%s", out)
 	}
 	g.await("all is done", func(l listed) bool { return l.Destinations[0].Delivered == 2 && l.Destinations[0].Dead == 0 })
+	job = strings.Fields(g.s.must("delete", "--destination", "stripe:default", "--to", "0s"))[0]
+	eventually(t, 30*time.Second, "the job has ended", func() bool { return strings.Contains(g.s.must("show", job), "delete, done") })
+	if left := parse[listed](t, g.s.must("messages", "--json")).Messages; len(left) != 0 {
+		t.Errorf("%d messages are left", len(left))
+	}
 	for _, action := range []string{"pause", "redrive", "cancel", "replay", "resume", "delete", "start job"} {
 		if !g.s.logged(`"logger":"relay.audit"`, `"action":"`+action+`"`, `"by":"127.0.0.1:`) {
 			t.Errorf("%s is not in the audit log", action)
@@ -170,6 +176,8 @@ func TestOperatorCommandsSayWhatWentWrong(t *testing.T) {
 		{append([]string{"show", "msg_00000000000000000000000000"}, at...), 1, "not found"},
 		{append([]string{"redrive"}, at...), 1, "or say --all"},
 		{append([]string{"replay"}, at...), 1, "name ids, or select"},
+		{append([]string{"delete"}, at...), 1, "name ids, or select"},
+		{append([]string{"delete", "--state", "open", "--source", "stripe"}, at...), 1, "so cancel it first"},
 		{append([]string{"redrive", "msg_00000000000000000000000000"}, at...), 1, "no delivery"},
 		{append([]string{"redrive", "msg_00000000000000000000000000/1", "--all"}, at...), 1, "not both"},
 		{append([]string{"cancel", "--from", "soon"}, at...), 1, "write it as in 2026-03-01T12:00:00Z"},

@@ -63,8 +63,8 @@ type Job struct {
 	// the query selects. Later are those that were put off to passes of their own.
 	Pass  string
 	Later []string
-	// Done counts the deliveries that were changed or made, Skipped those that could
-	// not be, because they had changed meanwhile.
+	// Done counts the deliveries that were changed or made, or the messages that were
+	// deleted, Skipped those that could not be, because they had changed meanwhile.
 	Done    uint64
 	Skipped uint64
 	// Error says why the job failed.
