@@ -52,10 +52,6 @@ type Engine struct {
 	// opening is held while the store is being opened or closed.
 	opening sync.Mutex
 
-	// pausing is held while a destination is being paused or resumed, so that the
-	// store and the dispatcher end up agreeing.
-	pausing sync.Mutex
-
 	// current is the session, nil before the first one. opened is closed when the
 	// first one begins; life ends with the engine.
 	current atomic.Pointer[session]

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -24,17 +25,16 @@ const pausePage = 256
 // a paused destination changes nothing. It returns ErrNoDestination for one that
 // is not in force and never had a delivery.
 func (e *Engine) Pause(ctx context.Context, destination, reason string) error {
-	e.pausing.Lock()
-	defer e.pausing.Unlock()
-	s, err := e.known(ctx, destination)
+	err := e.turnPause(ctx, destination, func(st store.Store) error {
+		err := st.PutEntity(ctx, &store.Pause{Destination: destination, Reason: reason})
+		if errors.Is(err, store.ErrConflict) {
+			return nil
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("pausing destination %q: %w", destination, err)
 	}
-	err = s.store.PutEntity(ctx, &store.Pause{Destination: destination, Reason: reason})
-	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return fmt.Errorf("pausing destination %q: %w", destination, err)
-	}
-	s.dispatcher.post(event{kind: paused, destination: destination})
 	e.log.Info("destination has been paused", zap.String("destination", destination), zap.String("reason", reason))
 	return nil
 }
@@ -43,20 +43,64 @@ func (e *Engine) Pause(ctx context.Context, destination, reason string) error {
 // the destination. Resuming a destination that is not paused changes nothing. It
 // returns ErrNoDestination for one that is not in force and never had a delivery.
 func (e *Engine) Resume(ctx context.Context, destination string) error {
-	e.pausing.Lock()
-	defer e.pausing.Unlock()
-	s, err := e.known(ctx, destination)
+	err := e.turnPause(ctx, destination, func(st store.Store) error {
+		pause := store.Pause{Destination: destination}
+		err := st.DeleteEntity(ctx, pause.Key())
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("resuming destination %q: %w", destination, err)
 	}
-	pause := store.Pause{Destination: destination}
-	err = s.store.DeleteEntity(ctx, pause.Key())
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("resuming destination %q: %w", destination, err)
-	}
-	s.dispatcher.post(event{kind: resumed, destination: destination})
 	e.log.Info("destination has been resumed", zap.String("destination", destination))
 	return nil
+}
+
+// turnPause changes in the store whether a destination is paused, and tells the
+// dispatcher.
+func (e *Engine) turnPause(ctx context.Context, destination string, change func(store.Store) error) error {
+	s, err := e.known(ctx, destination)
+	if err != nil {
+		return err
+	}
+	if err := change(s.store); err != nil {
+		return s.failing("changing a pause", err)
+	}
+	return s.failing("reading a pause", s.followPause(context.WithoutCancel(ctx), destination))
+}
+
+// followPause has the dispatcher follow a change of a pause that was committed. Of
+// several at once the last tells it what the store says, which it reads after all
+// of them.
+func (s *session) followPause(ctx context.Context, destination string) error {
+	p := &s.pauses
+	p.mu.Lock()
+	p.changes[destination]++
+	mine := p.changes[destination]
+	p.mu.Unlock()
+	pause := store.Pause{Destination: destination}
+	_, err := s.store.Entity(ctx, pause.Key())
+	kind := paused
+	if errors.Is(err, store.ErrNotFound) {
+		kind, err = resumed, nil
+	}
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changes[destination] == mine {
+		s.dispatcher.post(event{kind: kind, destination: destination})
+	}
+	return nil
+}
+
+// pauses count how often the pause of a destination was changed in this session.
+type pauses struct {
+	mu      sync.Mutex
+	changes map[string]uint64
 }
 
 // Pauses returns the pauses in force by the id of their destination.

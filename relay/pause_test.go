@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -144,6 +145,66 @@ func TestOnlyADestinationThatExistsIsPaused(t *testing.T) {
 		r.Attach(r.to()) // it has gone, and never had a delivery
 		r.resume("d")
 	})
+}
+
+// TestAPauseThatWaitsForTheDiskKeepsNoOtherWaiting has the store hang over one.
+func TestAPauseThatWaitsForTheDiskKeepsNoOtherWaiting(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.twoDestinations()
+		hang, done := make(chan struct{}), make(chan error, 1)
+		r.store.put.set(func(e store.Entity) error {
+			if e.Key().ID == "d" {
+				<-hang
+			}
+			return nil
+		})
+		go func() { done <- r.Pause(t.Context(), "d", "hangs") }()
+		settle(time.Second)
+		r.pause("e")
+		r.resume("d")
+		close(hang)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		r.expectPaused("d", "e")
+	})
+}
+
+// TestAPauseThatIsOvertakenByAResumeDoesNotHold has the destination resumed after
+// the pause was committed, before the dispatcher knows of it.
+func TestAPauseThatIsOvertakenByAResumeDoesNotHold(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.store.put.set(func(e store.Entity) error {
+			r.store.put.set(nil)
+			if err := r.store.Store.PutEntity(t.Context(), e); err != nil {
+				t.Error(err)
+			}
+			r.resume("d")
+			return store.ErrConflict // as for a pause that is there
+		})
+		r.pause("d")
+		r.expectPaused()
+		id := r.accept("a").ID
+		settle(time.Second)
+		r.expect(id, store.Delivered, 1)
+	})
+}
+
+// expectPaused checks what the store and the dispatcher hold for paused.
+func (r *rig) expectPaused(destinations ...string) {
+	r.t.Helper()
+	stored, err := r.Pauses(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(stored)); !slices.Equal(got, destinations) {
+		r.t.Errorf("paused in the store are %v, want %v", got, destinations)
+	}
+	for _, s := range r.Standings() {
+		if s.Paused != slices.Contains(destinations, s.Destination) {
+			r.t.Errorf("%s is paused: %t", s.Destination, s.Paused)
+		}
+	}
 }
 
 func TestAPausedDestinationGivesItsLeasesBack(t *testing.T) {

@@ -32,6 +32,7 @@ type session struct {
 	jobs       *jobs
 	space      *space
 	backlogs   *backlogs
+	pauses     pauses
 
 	// keeping counts the keys of passed requests that are being committed.
 	keeping atomic.Int32
@@ -54,8 +55,8 @@ type session struct {
 func newSession(e *Engine, st store.Store) *session {
 	s := &session{
 		engine: e, began: e.clock.Now(), store: st, front: newFront(),
-		flights: flights{byKey: make(map[store.DedupeKey]*flight)},
-		failed:  make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
+		flights: flights{byKey: make(map[store.DedupeKey]*flight)}, pauses: pauses{changes: make(map[string]uint64)},
+		failed: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.attempts, s.abort = context.WithCancelCause(context.Background())
 	s.dispatcher = newDispatcher(s)
