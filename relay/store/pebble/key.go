@@ -17,7 +17,7 @@ const (
 	spaceDue      byte = 0x30 // destination, due time, message id, number -> place, order key of the head of a lane; open deliveries only, and none that is blocked
 	spaceLane     byte = 0x32 // destination, order key -> nothing; lanes that somebody is in
 	spaceBlocked  byte = 0x33 // destination, order key, place, message id, number -> nothing; blocked deliveries only
-	spaceDead     byte = 0x31 // message id, number -> nothing; dead deliveries only
+	spaceDead     byte = 0x31 // message id, number -> copy of the row; dead deliveries only
 	spaceAttempt  byte = 0x40 // message id, number, attempt -> attempt
 	spaceDedupe   byte = 0x50 // day, dedupe key -> message id, time of acceptance
 	spaceSource   byte = 0x60 // source, message id -> nothing

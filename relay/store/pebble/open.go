@@ -90,6 +90,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		queues:  make(map[string]*queue),
 		kept:    make(map[store.DeliveryID]*kept),
 		lost:    make(map[store.DeliveryID]bool),
+		told:    make(map[store.DeliveryID]bool),
 		filters: newKeyFilters(filterRoom),
 		reclaim: make(chan reclaim, 1),
 	}

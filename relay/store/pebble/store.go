@@ -53,6 +53,9 @@ type Store struct {
 	noted   time.Time // the newest time that was written down
 	removed removed
 
+	// told are the deliveries that lists and operators could not read.
+	told map[store.DeliveryID]bool
+
 	// reading is held by who changes books, beside the writer's place, and by who
 	// reads them without it.
 	reading sync.RWMutex

@@ -94,15 +94,15 @@ func (t *txn) load(id store.DeliveryID) (*change, error) {
 	t.scratch = appendDeliveryKey(t.scratch[:0], id)
 	b, done, err := t.s.db.Get(t.scratch)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, fmt.Errorf("delivery %s: %w", id, store.ErrNotFound)
+		return t.salvage(id, fmt.Errorf("delivery %s: %w", id, store.ErrNotFound))
 	}
 	if err != nil {
-		return nil, err
+		return t.salvage(id, err)
 	}
 	defer done.Close()
 	d, err := decodeDelivery(id, b)
 	if err != nil {
-		return nil, err
+		return t.salvage(id, err)
 	}
 	return t.track(&change{Delivery: d, was: d}), nil
 }
@@ -172,7 +172,7 @@ func (t *txn) decode(id store.DeliveryID, b []byte) (*change, error) {
 	}
 	d, err := decodeDelivery(id, b)
 	if err != nil {
-		return nil, err
+		return t.salvage(id, err)
 	}
 	return t.track(&change{Delivery: d, was: d}), nil
 }
@@ -301,12 +301,11 @@ func (t *txn) write(c *change) {
 	if c.was.Place != 0 || c.Place != 0 {
 		t.index(c)
 	}
-	dead := append(t.scratch[:0], spaceDead)
 	switch was, is := c.was.State == store.Dead, c.State == store.Dead; {
 	case was && !is:
-		_ = t.batch.SingleDelete(appendDelivery(dead, c.ID), nil)
+		_ = t.batch.SingleDelete(appendDelivery(append(t.scratch[:0], spaceDead), c.ID), nil)
 	case is && !was:
-		_ = t.batch.Set(appendDelivery(dead, c.ID), nil, nil)
+		t.setDead(c)
 	}
 	t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery)
 	_ = t.in(spaceDelivery).Set(appendDeliveryKey(nil, c.ID), t.scratch, nil)

@@ -126,6 +126,8 @@ func (w *walk) rows(t *txn) error {
 			c, err := t.row(w.space, id, it)
 			if err == nil {
 				err = w.take(c)
+			} else {
+				err = w.pass(id, err)
 			}
 			if err != nil || len(w.found) == w.q.Limit {
 				return err
@@ -135,6 +137,16 @@ func (w *walk) rows(t *txn) error {
 	}
 	w.done = !valid
 	return it.Error()
+}
+
+// pass goes on behind a delivery that can not be read: one must not hide all
+// others.
+func (w *walk) pass(id store.DeliveryID, err error) error {
+	if err := explainRead(err); !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	w.s.tell("a delivery can not be read, and is left out of what is listed", id, err)
+	return nil
 }
 
 // row loads the delivery that an iterator over deliveries or dead ones is at.
@@ -273,6 +285,8 @@ func (w *walk) sorted(t *txn) error {
 		}
 		if err == nil {
 			err = w.take(c)
+		} else {
+			err = w.pass(id, err)
 		}
 		if err != nil || len(w.found) == w.q.Limit {
 			return err
