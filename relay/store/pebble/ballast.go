@@ -30,6 +30,7 @@ type ballast struct {
 	path   string
 	fs     vfs.FS
 	logger *zap.Logger
+	fence  *fence
 	size   int64 // 0 for none
 
 	mu    sync.Mutex
@@ -41,7 +42,8 @@ func newBallast(dir string, fs vfs.FS, logger *zap.Logger) *ballast {
 	return &ballast{path: fs.PathJoin(dir, ballastFile), fs: fs, logger: logger}
 }
 
-// drop gives the space to others, if it was taken, and reports whether it did.
+// drop gives the space to others, if it was taken, and reports whether it did. The
+// caller has entered the fence, so that the file is the store's own.
 func (b *ballast) drop() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,6 +61,10 @@ func (b *ballast) drop() bool {
 // restore makes the ballast, where it is missing and there is space for twice
 // its size.
 func (b *ballast) restore(ctx context.Context, free uint64) {
+	if !b.fence.enter() {
+		return
+	}
+	defer b.fence.leave()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.there || b.size == 0 || b.found() {

@@ -75,17 +75,17 @@ func (f *fence) change(doing, name string, op func() error) error {
 		}
 	}()
 	for {
-		if f.severed.Load() {
+		if !f.enter() {
 			park()
 		}
-		f.busy.Add(1)
 		err := op()
-		f.busy.Add(-1)
+		full := isFull(err) && doing != syncing && doing != syncingDir
+		spared := full && f.spare()
+		f.leave()
 		if err == nil {
 			return nil
 		}
-		full := isFull(err) && doing != syncing && doing != syncingDir
-		if full && f.spare() {
+		if spared {
 			continue
 		}
 		if !f.armed.Load() && !panics(doing, name) || errors.Is(err, os.ErrNotExist) {
@@ -103,6 +103,19 @@ func (f *fence) change(doing, name string, op func() error) error {
 		park()
 	}
 }
+
+// enter counts a call that may change the disk, which leave ends, and reports
+// whether it may: not once the fence is cut, when the directory may be another's.
+func (f *fence) enter() bool {
+	f.busy.Add(1)
+	if f.severed.Load() {
+		f.busy.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (f *fence) leave() { f.busy.Add(-1) }
 
 // park never returns.
 func park() { select {} }
@@ -165,11 +178,10 @@ func (f *fence) Rename(from, to string) error {
 
 // Remove removes a file. That it can not be removed loses nothing.
 func (f *fence) Remove(name string) error {
-	if f.severed.Load() {
+	if !f.enter() {
 		park()
 	}
-	f.busy.Add(1)
-	defer f.busy.Add(-1)
+	defer f.leave()
 	return f.FS.Remove(name)
 }
 

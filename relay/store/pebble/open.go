@@ -97,6 +97,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	s.ops.idle = make(chan struct{})
 	s.ballast = newBallast(dir, opts.FS, opts.Logger)
 	s.fence = newFence(opts.FS, s.failure.fail, s.ballast.drop)
+	s.ballast.fence = s.fence
 	if err := makeDir(dir, s.fence, s.logger); err != nil {
 		return nil, err
 	}
