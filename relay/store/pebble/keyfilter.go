@@ -178,7 +178,11 @@ func (s *Store) fillFilters(ctx context.Context, buckets []uint32) {
 			return
 		}
 	}
+	s.logger.Debug(filtersFilled, zap.Int("buckets", len(buckets)))
 }
+
+// filtersFilled says that no key on disk is looked for any more that is not there.
+const filtersFilled = "filters of the dedupe keys are filled"
 
 // fillFilter reads one bucket. It joins what it has read at the end: those who
 // write meanwhile add their keys themselves.

@@ -9,6 +9,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/oklog/ulid/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
 	"pgregory.net/rapid"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -118,10 +121,19 @@ func TestKeyFilterAcrossOpenings(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	fs := vfs.NewMem()
 	var s *Store
+	var filled chan struct{}
 	opening := func() {
 		t.Helper()
+		signal := make(chan struct{})
+		filled = signal
+		logger := zap.New(zapcore.RegisterHooks(zaptest.NewLogger(t).Core(), func(e zapcore.Entry) error {
+			if e.Message == filtersFilled {
+				close(signal)
+			}
+			return nil
+		}))
 		var err error
-		if s, err = Open("store", Options{FS: fs, Now: func() time.Time { return now }}); err != nil {
+		if s, err = Open("store", Options{FS: fs, Logger: logger, Now: func() time.Time { return now }}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,7 +168,7 @@ func TestKeyFilterAcrossOpenings(t *testing.T) {
 		}
 		opening()
 		send(0, keys, 97, store.DuplicateOpen)
-		waitFilled(t, s)
+		waitFilled(t, s, filled)
 		send(0, keys, 89, store.DuplicateOpen)
 	}
 	send(keys, keys+1000, 1, store.Fresh)
@@ -166,23 +178,21 @@ func TestKeyFilterAcrossOpenings(t *testing.T) {
 	}
 }
 
-// waitFilled waits until no filter lacks what was on disk.
-func waitFilled(t *testing.T, s *Store) {
+// waitFilled waits until no filter lacks what was on disk, which the log says.
+func waitFilled(t *testing.T, s *Store, filled <-chan struct{}) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if err := s.lock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		partial := len(s.filters.buckets) != 2
-		for _, b := range s.filters.buckets {
-			partial = partial || b.partial || b.full
-		}
-		s.unlock()
-		if !partial {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the filters are not filled")
+	select {
+	case <-filled:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the filters are not filled")
+	}
+	if err := s.lock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.unlock()
+	for bucket, b := range s.filters.buckets {
+		if len(s.filters.buckets) != 2 || b.partial || b.full {
+			t.Fatalf("filter %d of %d: %+v", bucket, len(s.filters.buckets), b)
 		}
 	}
 }
