@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -36,7 +35,7 @@ type forward struct {
 	server      *caddyhttp.Server
 	resigner    *resigner // nil where signatures go on as they came
 	log         *zap.Logger
-	running     atomic.Int64 // attempts under way in the chain
+	running     tally // attempts under way in the chain
 }
 
 // newForward provisions the routes of a destination and compiles them once.

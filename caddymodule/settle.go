@@ -2,14 +2,13 @@
 
 package caddymodule
 
-import "time"
-
-// How long a configuration that was replaced waits for its attempts, and how often
-// it looks.
-const (
-	settleTime = 500 * time.Millisecond
-	settleGap  = time.Millisecond
+import (
+	"sync/atomic"
+	"time"
 )
+
+// settleTime is how long a configuration that was replaced waits for its attempts.
+const settleTime = 500 * time.Millisecond
 
 // settle lets short attempts of this configuration that run through Caddy's
 // handlers end before Caddy cleans those up. A proxy then closes the connections
@@ -21,28 +20,53 @@ const (
 func (a *App) settle() {
 	over := time.NewTimer(settleTime)
 	defer over.Stop()
-	tick := time.NewTicker(settleGap)
-	defer tick.Stop()
-	for a.attempting() {
+	for _, f := range a.forwards() {
 		select {
-		case <-tick.C:
+		case <-f.running.none():
 		case <-over.C:
 			return
 		}
 	}
 }
 
-// attempting reports whether attempts of this configuration are under way in
-// chains of handlers.
-func (a *App) attempting() bool {
+// forwards returns those of all destinations.
+func (a *App) forwards() []*forward {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var all []*forward
 	for _, s := range a.sources {
 		for _, d := range s.destinations {
-			if d.forward.running.Load() > 0 {
-				return true
-			}
+			all = append(all, d.forward)
 		}
 	}
-	return false
+	return all
+}
+
+// tally counts what is under way, and can be waited for by one at a time.
+type tally struct {
+	n    atomic.Int64
+	zero atomic.Pointer[chan struct{}] // closed when nothing is under way; nil while nobody waits
+}
+
+// Add counts what has begun, or ended where delta is negative.
+func (t *tally) Add(delta int64) {
+	if t.n.Add(delta) == 0 {
+		t.tell()
+	}
+}
+
+// none returns what is closed when nothing is under way, which may be at once.
+func (t *tally) none() <-chan struct{} {
+	zero := make(chan struct{})
+	t.zero.Store(&zero)
+	if t.n.Load() == 0 {
+		t.tell()
+	}
+	return zero
+}
+
+func (t *tally) tell() {
+	if zero := t.zero.Swap(nil); zero != nil {
+		close(*zero)
+	}
 }

@@ -26,8 +26,66 @@ func TestP12_ShortAttemptEndsBeforeItsProxyIsCleanedUp(t *testing.T) {
 	if err := r.app.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if r.app.attempting() {
-		t.Error("the attempt was still under way")
+	if n := under(r.app); n != 0 {
+		t.Errorf("%d attempts were still under way", n)
 	}
 	r.app.generation = nil // it is stopped
+}
+
+// under returns how many attempts of a configuration are under way.
+func under(a *App) (n int64) {
+	for _, f := range a.forwards() {
+		n += f.running.n.Load()
+	}
+	return n
+}
+
+func TestALongAttemptDoesNotHoldUpAReload(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	h, r := relayOf(t, newUpstream(t, func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-release
+	}))
+	h.destinations[0].forward.direct = nil
+	if w := serve(t, h, signed("/in", `{"id":"evt_1"}`)); w.Code != http.StatusOK {
+		t.Fatalf("answered %d", w.Code)
+	}
+	<-begun
+	if err := r.app.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := under(r.app); n != 1 {
+		t.Errorf("%d attempts are under way", n)
+	}
+	close(release)
+	r.app.generation = nil // it is stopped
+}
+
+// TestATallyIsWaitedFor has what is counted end while it is begun to be waited for.
+func TestATallyIsWaitedFor(t *testing.T) {
+	var c tally
+	<-c.none()
+	for range 1000 {
+		c.Add(1)
+		begun := make(chan struct{})
+		go func() {
+			<-begun
+			c.Add(-1)
+		}()
+		close(begun)
+		<-c.none()
+		if n := c.n.Load(); n != 0 {
+			t.Fatalf("%d are under way", n)
+		}
+	}
+	c.Add(2)
+	none := c.none()
+	c.Add(-1)
+	select {
+	case <-none:
+		t.Fatal("one is still under way")
+	default:
+	}
+	c.Add(-1)
+	<-none
 }
