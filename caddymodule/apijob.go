@@ -150,11 +150,8 @@ func listJobs(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	views := make([]jobView, 0, len(all))
-	for i := range all {
-		views = append(views, viewJob(&all[i].Job, all[i].Held))
-	}
-	return http.StatusOK, map[string][]jobView{"jobs": views}, nil
+	jobs := views(all, func(j *relay.JobStatus) jobView { return viewJob(&j.Job, j.Held) })
+	return http.StatusOK, map[string][]jobView{"jobs": jobs}, nil
 }
 
 // showJob answers GET /relay/jobs/{job}.

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -36,22 +37,11 @@ type deliveriesPage struct {
 
 // listMessages answers GET /relay/messages.
 func listMessages(c *call) (int, any, error) {
-	q, err := parseMessageQuery(c.URL.RawQuery, time.Now())
+	q, found, err := list(c, parseMessageQuery, store.Store.ListMessages)
 	if err != nil {
 		return 0, nil, err
 	}
-	st, err := c.engine.Store()
-	if err != nil {
-		return 0, nil, err
-	}
-	found, err := st.ListMessages(c.Context(), q)
-	if err != nil {
-		return 0, nil, err
-	}
-	page := messagesPage{Messages: make([]messageView, 0, len(found))}
-	for i := range found {
-		page.Messages = append(page.Messages, viewMessage(&found[i]))
-	}
+	page := messagesPage{Messages: views(found, viewMessage)}
 	if len(found) == q.Limit {
 		page.Next = page.Messages[len(found)-1].ID
 	}
@@ -60,27 +50,43 @@ func listMessages(c *call) (int, any, error) {
 
 // listDeliveries answers GET /relay/deliveries.
 func listDeliveries(c *call) (int, any, error) {
-	q, err := parseDeliveryQuery(c.URL.RawQuery, time.Now())
+	q, found, err := list(c, parseDeliveryQuery, store.Store.ListDeliveries)
 	if err != nil {
 		return 0, nil, err
 	}
-	st, err := c.engine.Store()
-	if err != nil {
-		return 0, nil, err
-	}
-	found, err := st.ListDeliveries(c.Context(), q)
-	if err != nil {
-		return 0, nil, err
-	}
-	page := deliveriesPage{Deliveries: make([]deliveryView, 0, len(found))}
-	for i := range found {
-		page.Deliveries = append(page.Deliveries, viewDelivery(&found[i], false))
-	}
+	page := deliveriesPage{Deliveries: views(found, viewListed)}
 	if len(found) == q.Limit {
 		page.Next = page.Deliveries[len(found)-1].ID
 	}
 	return http.StatusOK, page, nil
 }
+
+// list reads what a call asks for, and finds a page of it.
+func list[Query, Row any](c *call, parse func(raw string, now time.Time) (Query, error),
+	find func(store.Store, context.Context, Query) ([]Row, error),
+) (q Query, found []Row, err error) {
+	if q, err = parse(c.URL.RawQuery, time.Now()); err != nil {
+		return q, nil, err
+	}
+	st, err := c.engine.Store()
+	if err != nil {
+		return q, nil, err
+	}
+	found, err = find(st, c.Context(), q)
+	return q, found, err
+}
+
+// views returns what operators see of the rows of a list, which is never null.
+func views[Row, View any](rows []Row, view func(*Row) View) []View {
+	all := make([]View, 0, len(rows))
+	for i := range rows {
+		all = append(all, view(&rows[i]))
+	}
+	return all
+}
+
+// viewListed shows a delivery in a list, where nothing secret is revealed.
+func viewListed(d *store.Delivery) deliveryView { return viewDelivery(d, false) }
 
 // showMessage answers GET /relay/messages/{message}.
 func showMessage(c *call) (int, any, error) {

@@ -39,12 +39,10 @@ func replayMessage(c *call) (int, any, error) {
 	} else {
 		made, err = c.replayTo(id, req.To)
 	}
-	page := deliveriesPage{Deliveries: make([]deliveryView, 0, len(made))}
 	for i := range made {
 		c.audit("replay", zap.Stringer("message", id), zap.Stringer("delivery", made[i].ID), zap.String("destination", made[i].Destination))
-		page.Deliveries = append(page.Deliveries, viewDelivery(&made[i], false))
 	}
-	return http.StatusOK, page, err
+	return http.StatusOK, deliveriesPage{Deliveries: views(made, viewListed)}, err
 }
 
 func (c *call) replayTo(id store.MessageID, to string) ([]store.Delivery, error) {
