@@ -67,7 +67,7 @@ func (d *dispatcher) try(t *target, j *leased) (found condition, later time.Dura
 	}
 	now := d.clock.Now()
 	// The age is told by the clock by which the delivery was written.
-	age := d.session.store.Now().Sub(j.delivery.Since)
+	age := d.session.store.Age(j.delivery.Since)
 	finish, counts := conclude(t, &j.delivery, result, started, now, age)
 	d.report(t, j, message, result, finish)
 	if !counts {

@@ -65,6 +65,8 @@ func (instant) Health() store.Health { return store.Health{Durable: true} }
 
 func (instant) Now() time.Time { return time.Now().UTC() }
 
+func (instant) Age(t time.Time) time.Duration { return time.Since(t) }
+
 func (instant) Close() error { return nil }
 
 // accepting measures Accept, with a number of destinations in force that the

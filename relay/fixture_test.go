@@ -57,6 +57,7 @@ type intercepted struct {
 	list     hook[func(q store.DeliveryQuery) error]
 	closed   hook[func()]
 	health   hook[func(h *store.Health)]
+	age      hook[func(age time.Duration) time.Duration]
 
 	// journal is the path of a journal, empty for none.
 	journal string
@@ -151,6 +152,14 @@ func (s *intercepted) ListDeliveries(ctx context.Context, q store.DeliveryQuery)
 		}
 	}
 	return s.Store.ListDeliveries(ctx, q)
+}
+
+func (s *intercepted) Age(t time.Time) time.Duration {
+	age := s.Store.Age(t)
+	if counted := s.age.get(); counted != nil {
+		return counted(age)
+	}
+	return age
 }
 
 func (s *intercepted) Health() store.Health {

@@ -230,6 +230,25 @@ func shifted(t *testing.T, by time.Duration, test func(t *testing.T, r *rig)) {
 	})
 }
 
+// TestP8_TimeThatTheStoreDoesNotCountGivesNothingUp has the store leave out two days,
+// as after an opening under a clock that is ahead.
+func TestP8_TimeThatTheStoreDoesNotCountGivesNothingUp(t *testing.T) {
+	bubble(t, refuses, func(t *testing.T, r *rig) {
+		r.Attach(r.to(Destination{ID: "d", Deliverer: r.upstream, Retry: retry.Rule{Policy: retry.Fixed{Every: 10 * time.Minute, GiveUpAfter: time.Hour}}}))
+		id := r.accept("a").ID
+		settle(time.Minute)
+		r.store.age.set(func(age time.Duration) time.Duration { return max(0, age-48*time.Hour) })
+		settle(48 * time.Hour)
+		if d := r.delivery(id); !d.State.Open() {
+			t.Errorf("the delivery is %s after %d tries", d.State, d.Tries)
+		}
+		settle(90 * time.Minute)
+		if d := r.delivery(id); d.State != store.Dead {
+			t.Errorf("the delivery is %s after its time", d.State)
+		}
+	})
+}
+
 func TestP8_AgesAreToldByTheClockOfTheStore(t *testing.T) {
 	fails := func(context.Context, Attempt) Result {
 		return Result{Outcome: store.Refused, Status: http.StatusInternalServerError}

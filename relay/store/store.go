@@ -123,6 +123,12 @@ type Store interface {
 	// the wall clock, whose steps it need not follow. It works after Close too.
 	Now() time.Time
 
+	// Age returns how much of the time since t, which is of the store's clock, counts
+	// for the age at which something is given up. A store that can not tell how long it
+	// was closed leaves out what its clock says of that. Like Now it works after Close
+	// and never blocks.
+	Age(t time.Time) time.Duration
+
 	// Health tells how the store is. It never blocks on the disk.
 	Health() Health
 

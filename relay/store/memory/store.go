@@ -68,6 +68,9 @@ func (s *Store) now() time.Time { return s.clock().UTC().Truncate(time.Microseco
 // Now returns the time by the store's clock.
 func (s *Store) Now() time.Time { return s.now() }
 
+// Age returns how much time has passed since t.
+func (s *Store) Age(t time.Time) time.Duration { return max(0, s.now().Sub(t)) }
+
 // Health tells whether the store is closed; nothing else can be wrong with it.
 func (s *Store) Health() store.Health {
 	h := store.Health{Location: "memory"}

@@ -35,22 +35,27 @@ type gap struct {
 	length time.Duration
 }
 
-// age tells when something stored has outlived its time.
+// age tells how old something stored is, and when it has outlived its time.
 //
 // A clock that is far ahead when the store is opened, as before the first answer
 // of a time server, would let it all outlive its time at once. So the time that
 // has passed while nobody looked is not counted. After a month in which the machine
-// was off, old things stay a month longer than they had to, and dedupe keys count
-// that much longer.
+// was off, old things stay a month longer than they had to, dedupe keys count
+// that much longer, and no delivery is given up for having waited all that time.
 type age struct{ gaps []gap } // oldest first
+
+// of returns how old what is from the time at is now.
+func (a age) of(at, now time.Time) time.Duration {
+	for i := len(a.gaps) - 1; i >= 0 && a.gaps[i].end.After(at); i-- {
+		now = now.Add(-a.gaps[i].length)
+	}
+	return now.Sub(at)
+}
 
 // outlived reports whether what is from the time at has been kept for long
 // enough at now.
 func (a age) outlived(at time.Time, keep time.Duration, now time.Time) bool {
-	for i := len(a.gaps) - 1; i >= 0 && a.gaps[i].end.After(at); i-- {
-		now = now.Add(-a.gaps[i].length)
-	}
-	return !now.Before(at.Add(keep))
+	return a.of(at, now) >= keep
 }
 
 // loadTime has the clock go on from the newest time that was stored, should the

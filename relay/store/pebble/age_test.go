@@ -117,6 +117,25 @@ func TestWrongClockPurgesNothing(t *testing.T) {
 	a.checkHas(id, false)
 }
 
+func TestWrongClockMakesNothingOld(t *testing.T) {
+	a := newAging(t)
+	since := a.now
+	a.now = a.now.Add(time.Hour)
+	_ = a.delivered(1)
+	lived := a.s.Age(since)
+	a.open(a.now.AddDate(10, 0, 0))
+	a.now = a.now.Add(time.Minute)
+	if age := a.s.Age(since); age < lived || age > lived+2*time.Minute {
+		t.Errorf("under a clock that is ten years ahead something is %s old, %s before that", age, lived)
+	}
+	if age := a.s.Age(a.now.Add(-time.Second)); age != time.Second {
+		t.Errorf("what is a second old is %s old", age)
+	}
+	if age := a.s.Age(a.now.Add(time.Hour)); age != 0 {
+		t.Errorf("what is to come is %s old", age)
+	}
+}
+
 func TestClockThatIsSetBackPurgesNothingEarly(t *testing.T) {
 	a := newAging(t)
 	id, right := a.delivered(1), a.now

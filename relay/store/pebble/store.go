@@ -117,6 +117,9 @@ func (s *Store) now() time.Time { return s.clock.now() }
 // Now returns the time by the store's clock.
 func (s *Store) Now() time.Time { return s.now() }
 
+// Age returns how much time has passed since t while a process had the store open.
+func (s *Store) Age(t time.Time) time.Duration { return max(0, s.age.of(t, s.now())) }
+
 // answer returns the error of an operation that has read from the store. What a
 // store has read that fails meanwhile may never have become durable.
 func (s *Store) answer(doing string, err error) error {

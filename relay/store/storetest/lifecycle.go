@@ -32,6 +32,8 @@ func checkNow(x *fixture) {
 	same(x, "time", x.store.Now(), x.clock.Now())
 	x.clock.advance(time.Hour)
 	same(x, "time an hour later", x.store.Now(), x.clock.Now())
+	same(x, "age of what was an hour ago", x.store.Age(x.clock.Now().Add(-time.Hour)), time.Hour)
+	same(x, "age of what is to come", x.store.Age(x.clock.Now().Add(time.Hour)), 0)
 	same(x, "time of a delivery", x.pending("a").CreatedAt, x.store.Now())
 	if err := x.store.Close(); err != nil {
 		x.Fatalf("Close: %v", err)
