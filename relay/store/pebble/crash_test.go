@@ -139,6 +139,8 @@ func (w *worker) step() {
 		w.finish()
 	case n < 18:
 		w.delete()
+	case n < 19:
+		w.operate()
 	default:
 		w.purge()
 	}
@@ -219,6 +221,28 @@ func (w *worker) delete() {
 	})
 	if err := w.s.Delete(w.t.Context(), id); err != nil && !errors.Is(err, store.ErrNotFound) {
 		w.t.Errorf("Delete: %v", err)
+	}
+}
+
+// operate re-drives what is dead and deletes what has ended, in one batch.
+func (w *worker) operate() {
+	var batch []store.Operation
+	w.l.note(func() {
+		for id, state := range w.l.finished {
+			switch {
+			case len(batch) == 8:
+				return
+			case state == store.Dead && w.r.IntN(2) == 0:
+				delete(w.l.finished, id)
+				batch = append(batch, store.Operation{Action: store.ActionRedrive, Delivery: id})
+			case w.r.IntN(4) == 0:
+				w.l.deleted[id.Message] = true
+				batch = append(batch, store.Operation{Action: store.ActionDelete, Delivery: id})
+			}
+		}
+	})
+	if _, err := w.s.Operate(w.t.Context(), batch); err != nil {
+		w.t.Errorf("Operate: %v", err)
 	}
 }
 
