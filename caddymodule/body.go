@@ -38,19 +38,19 @@ type bodyReader struct {
 	size        int64 // as announced, -1 for unknown
 	limit       int64
 	reservation *relay.Reservation
-	deadline    func(time.Time) error
+	response    http.ResponseWriter
 	started     time.Time
 }
 
 // newBodyReader returns the reader of a request's body. w is the writer of its
 // response.
-func newBodyReader(w http.ResponseWriter, r *http.Request, limit int64, reservation *relay.Reservation) *bodyReader {
-	return &bodyReader{
+func newBodyReader(w http.ResponseWriter, r *http.Request, limit int64, reservation *relay.Reservation) bodyReader {
+	return bodyReader{
 		body:        r.Body,
 		size:        r.ContentLength,
 		limit:       limit,
 		reservation: reservation,
-		deadline:    http.NewResponseController(w).SetReadDeadline,
+		response:    w,
 		started:     time.Now(),
 	}
 }
@@ -67,8 +67,7 @@ func (b *bodyReader) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Not every writer can set deadlines; Caddy's own timeouts hold then.
-	_ = b.deadline(b.due(0))
+	b.deadline(b.due(0))
 	extended := 0
 	for {
 		n, err := b.body.Read(buf[len(buf):cap(buf)])
@@ -92,9 +91,15 @@ func (b *bodyReader) read() ([]byte, error) {
 		}
 		if len(buf)-extended >= bodyStep {
 			extended = len(buf)
-			_ = b.deadline(b.due(extended))
+			b.deadline(b.due(extended))
 		}
 	}
+}
+
+// deadline sets when the connection gives up reading. Not every writer can;
+// Caddy's own timeouts hold then.
+func (b *bodyReader) deadline(at time.Time) {
+	_ = http.NewResponseController(b.response).SetReadDeadline(at)
 }
 
 // due is when the body must have been read, after so many bytes of it.
@@ -117,7 +122,7 @@ func (b *bodyReader) end() error {
 // off when the body has come is left to it: each change costs.
 func (b *bodyReader) relax() {
 	if time.Since(b.started) > bodyTime/4 {
-		_ = b.deadline(time.Time{})
+		b.deadline(time.Time{})
 	}
 }
 

@@ -20,7 +20,8 @@ func reading(body io.Reader, size, limit int64, budget *relay.Budget) (*bodyRead
 	reservation := budget.Reserve("test")
 	r := httptest.NewRequest(http.MethodPost, "/", body)
 	r.ContentLength = size
-	return newBodyReader(httptest.NewRecorder(), r, limit, reservation), reservation
+	b := newBodyReader(httptest.NewRecorder(), r, limit, reservation)
+	return &b, reservation
 }
 
 func TestBodyIsReadByteForByte(t *testing.T) {
@@ -119,14 +120,26 @@ func TestBodyLimitOfAnEarlierHandlerIsARefusalToo(t *testing.T) {
 	}
 }
 
+// timedWriter notes the deadlines that are set.
+type timedWriter struct {
+	http.ResponseWriter
+	deadlines []time.Time
+}
+
+func (w *timedWriter) SetReadDeadline(at time.Time) error {
+	w.deadlines = append(w.deadlines, at)
+	return nil
+}
+
 func TestBodyDeadlineGrowsWithWhatArrives(t *testing.T) {
-	var deadlines []time.Time
+	w := &timedWriter{ResponseWriter: httptest.NewRecorder()}
 	b, _ := reading(bytes.NewReader(make([]byte, 1<<20)), 1<<20, 1<<20, relay.NewBudget(4<<20))
-	b.deadline = func(at time.Time) error { deadlines = append(deadlines, at); return nil }
+	b.response = w
 	b.started = b.started.Add(-bodyTime / 2) // slow enough for the deadline to be near
 	if _, err := b.read(); err != nil {
 		t.Fatal(err)
 	}
+	deadlines := w.deadlines
 	if first := deadlines[0].Sub(b.started); first != bodyTime {
 		t.Errorf("the first deadline is %s after the start", first)
 	}

@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,10 +16,6 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
-
-// acceptTime is how long a sender waits for its answer after the last byte of
-// its body, at most.
-const acceptTime = 2500 * time.Millisecond
 
 // ServeHTTP takes one request and answers it. It calls the next handler only
 // where the relay is told to pass, and returns no error for what a sender can
@@ -57,12 +52,13 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 			reservation.Release()
 		}
 	}()
-	body, err := newBodyReader(w, r, h.MaxSize, reservation).read()
+	reader := newBodyReader(w, r, h.MaxSize, reservation)
+	body, err := reader.read()
 	if err != nil {
 		return unreadable(err), nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), acceptTime)
-	defer cancel()
+	received := time.Now()
+	ctx := h.deadlines.next(received)
 	request := h.signedRequest(r, body)
 	answered, asked, refused := h.handshake(ctx, w, request)
 	if answered || refused != nil {
@@ -84,7 +80,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	if refused != nil {
 		return refused, nil
 	}
-	in := relay.Inbound{Message: h.event(body, chosen.verdict), Identity: identity, Window: h.rule.window}
+	in := relay.Inbound{Message: h.event(body, chosen.verdict, received), Identity: identity, Window: h.rule.window}
 	if h.Pass {
 		return h.pass(ctx, w, r, next, in, chosen.scheme)
 	}
@@ -115,10 +111,11 @@ func (h *Handler) identify(request *scheme.Request, verdict scheme.Verdict) ([][
 	return nil, nil
 }
 
-// makeKnown makes the facts of a message known to what runs after us.
-func makeKnown(r *http.Request, message *store.Message) {
+// makeKnown makes the facts of a message known to what runs after us, under the id
+// that it has got.
+func makeKnown(r *http.Request, message *store.Message, id store.MessageID) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(messageFacts(message).get)
+		repl.Map(messageFacts(message, id).get)
 	}
 }
 
@@ -150,13 +147,13 @@ func (h *Handler) targets(eventType string) (targets []relay.Target, wanted bool
 const maxIdentifier = 256
 
 // event is what a request says, without the request.
-func (h *Handler) event(body []byte, verdict scheme.Verdict) *store.Message {
+func (h *Handler) event(body []byte, verdict scheme.Verdict, received time.Time) *store.Message {
 	return &store.Message{
 		Source:     h.Name,
 		EventID:    shortened(verdict.EventID),
 		Type:       shortened(verdict.Type),
 		VerifiedBy: verdict.Scheme,
-		ReceivedAt: time.Now().UTC().Truncate(time.Microsecond),
+		ReceivedAt: received.UTC().Truncate(time.Microsecond),
 		Request:    store.Request{Body: body},
 	}
 }

@@ -18,19 +18,19 @@ const placeholderPrefix = "http.relay."
 // and never expands what a sender sent.
 type facts struct {
 	message     *store.Message
-	body        []byte
+	id          store.MessageID // may differ from that in message: a duplicate has its original's
 	destination string
 	attempt     uint32
 }
 
 // messageFacts are the facts that are known when a message has been accepted.
-func messageFacts(m *store.Message) facts {
-	return facts{message: m, body: m.Request.Body}
+func messageFacts(m *store.Message, id store.MessageID) facts {
+	return facts{message: m, id: id}
 }
 
 // attemptFacts are the facts that are known in a forward.
 func attemptFacts(a relay.Attempt, destination string) facts {
-	return facts{message: a.Message, body: a.Message.Request.Body, destination: destination, attempt: a.Number}
+	return facts{message: a.Message, id: a.Message.ID, destination: destination, attempt: a.Number}
 }
 
 // get implements caddy.ReplacerFunc.
@@ -40,13 +40,13 @@ func (f facts) get(key string) (any, bool) {
 		return nil, false
 	}
 	if path, ok := strings.CutPrefix(name, "body."); ok {
-		value, _ := scheme.BodyPath(f.body, path)
+		value, _ := scheme.BodyPath(f.message.Request.Body, path)
 		return value, true
 	}
 	m := f.message
 	switch name {
 	case "id":
-		return m.ID.String(), true
+		return f.id.String(), true
 	case "source":
 		return m.Source, true
 	case "event_id":

@@ -180,14 +180,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refused *refusa
 // textPlain is the type of everything that the relay writes by itself.
 const textPlain = "text/plain; charset=utf-8"
 
-// noSniff keeps a body from being taken for anything but what it is.
-var noSniff = []string{"nosniff"}
-
 // write writes a short answer whole.
 func write(w http.ResponseWriter, status int, contentType, body string) {
 	header := w.Header()
 	if body != "" {
-		header["X-Content-Type-Options"] = noSniff
+		// Keeps the body from being taken for anything but what it is.
+		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Content-Type", contentType)
 	}
 	if status != http.StatusNoContent {

@@ -116,6 +116,7 @@ type Handler struct {
 	now          func() time.Time
 	random       func(n int) int
 	last         bool // see shedsLast
+	deadlines    *deadlines
 	rule         rule
 	destinations []*Destination
 	log          *zap.Logger
@@ -156,7 +157,7 @@ func (h *Handler) provision(ctx caddy.Context) error {
 	}
 	h.log = ctx.Logger().With(zap.String("source", h.Name))
 	h.sampled = sampledLogger(ctx.Logger())
-	h.now, h.random = time.Now, rand.IntN
+	h.now, h.random, h.deadlines = time.Now, rand.IntN, new(deadlines)
 	if err := h.check(); err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func received(t *testing.T, h *Handler, r *http.Request, after time.Duration) re
 	if refused != nil {
 		t.Fatalf("not verified: %s", refused.reason)
 	}
-	m := h.event(body.Bytes(), chosen.verdict)
+	m := h.event(body.Bytes(), chosen.verdict, time.Now())
 	h.capture(r, m)
 	m.ID = store.MessageID{7}
 	for _, d := range h.destinations {

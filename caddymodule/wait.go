@@ -40,14 +40,11 @@ func (h *Handler) accept(ctx context.Context, w http.ResponseWriter, r *http.Req
 		in.Waiter = relay.NewWaiter(h.engine.Budget().Reserve(h.Name), maxAnswerHeader, maxAnswer)
 		defer in.Waiter.Leave()
 	}
-	// The message and its memory belong to the engine from the call on.
-	known := *in.Message
 	receipt, err := h.engine.Accept(ctx, in)
 	if err != nil {
-		return shed(unaccepted(err), s, &known)
+		return shed(unaccepted(err), s, in.Message)
 	}
-	known.ID = receipt.ID
-	makeKnown(r, &known)
+	makeKnown(r, in.Message, receipt.ID)
 	if receipt.Verdict != store.Fresh {
 		h.duplicate(receipt)
 	} else if h.Wait > 0 {

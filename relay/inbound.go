@@ -12,8 +12,9 @@ import (
 
 // Inbound is a verified request that asks to be accepted.
 type Inbound struct {
-	// Message is the message without its ID and BodySum, which the engine sets. It
-	// belongs to the engine from the call of Accept on.
+	// Message is the message without its ID and BodySum, which the engine sets before
+	// Accept returns. From the call on nobody else may change it; what the caller has
+	// put into it can be read all the time.
 	Message *store.Message
 
 	// Identity is what makes two requests the same event; nil means that the
