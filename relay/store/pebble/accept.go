@@ -24,7 +24,12 @@ func (s *Store) Accept(ctx context.Context, batch []store.Acceptance) ([]store.A
 	}
 	defer end()
 	answers := make([]store.Accepted, len(batch))
+	deliveries := 0
+	for i := range batch {
+		deliveries += len(batch[i].Deliveries)
+	}
 	err = s.write(ctx, func(t *txn) error {
+		t.room = make([]store.Delivery, deliveries)
 		for i := range batch {
 			if answers[i], err = t.accept(&batch[i]); err != nil {
 				return err
@@ -85,10 +90,10 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 	t.remember(a.Key, origin{message: id, acceptedAt: t.now})
 	answer := store.Accepted{Verdict: store.Fresh, Message: id, AcceptedAt: t.now}
 	if len(a.Deliveries) == 0 {
-		t.track(&change{dirty: true, Delivery: store.Delivery{ID: store.DeliveryID{Message: id}, CreatedAt: t.now}})
+		t.track(change{dirty: true, Delivery: store.Delivery{ID: store.DeliveryID{Message: id}, CreatedAt: t.now}})
 		return answer, nil
 	}
-	answer.Deliveries = make([]store.Delivery, 0, len(a.Deliveries))
+	answer.Deliveries = t.answer(len(a.Deliveries))
 	for i, n := range a.Deliveries {
 		c, err := t.add(store.DeliveryID{Message: id, N: uint32(i + 1)}, n.Destination, int64(len(a.Message.Request.Body)))
 		if err != nil {
@@ -124,6 +129,17 @@ func (t *txn) exists(id store.MessageID) (bool, error) {
 		return false, err
 	}
 	return true, done.Close()
+}
+
+// answer returns the memory for the deliveries of one answer, from what all answers
+// of the transaction share.
+func (t *txn) answer(n int) []store.Delivery {
+	if n > len(t.room) {
+		return make([]store.Delivery, 0, n)
+	}
+	space := t.room[:0:n]
+	t.room = t.room[n:]
+	return space
 }
 
 // put writes a message and its listing keys. The body is copied once, into the

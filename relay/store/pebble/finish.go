@@ -85,7 +85,8 @@ func (t *txn) log(c *change, given *store.Attempt, superseded bool) {
 	a := *given
 	a.Superseded = superseded
 	t.scratch = appendAttemptRecord(t.scratch[:0], &a)
-	_ = t.in(spaceAttempt).Set(appendAttemptKey(nil, c.ID, c.Attempts), t.scratch, nil)
+	t.key = appendAttemptKey(t.key[:0], c.ID, c.Attempts)
+	_ = t.in(spaceAttempt).Set(t.key, t.scratch, nil)
 	if superseded {
 		return
 	}

@@ -82,7 +82,7 @@ func (s *Store) drop(id store.DeliveryID) {
 // uncover makes sure that a delivery that is not kept is found on disk.
 func (s *Store) uncover(due []byte, destination string) {
 	if q := s.queue(destination); bytes.Compare(due, q.from) < 0 {
-		q.from = due
+		q.from = bytes.Clone(due)
 	}
 }
 

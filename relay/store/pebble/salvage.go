@@ -38,7 +38,7 @@ func (t *txn) salvage(id store.DeliveryID, cause error) (*change, error) {
 		return nil, cause
 	}
 	t.s.tell("a dead delivery can not be read; a copy of it is used, and written once it is re-driven or canceled", id, cause)
-	return t.track(&change{Delivery: d, was: d}), nil
+	return t.track(change{Delivery: d, was: d}), nil
 }
 
 // tell says once of a delivery that it can not be read. The caller has the writer's

@@ -51,6 +51,7 @@ type Store struct {
 	epoch   uint64                    // no lease of an earlier process has a larger one
 	age     age
 	noted   time.Time // the newest time that was written down
+	spare   *txn      // the memory of a former transaction
 	removed removed
 
 	// told are the deliveries that lists and operators could not read.

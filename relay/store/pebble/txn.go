@@ -14,7 +14,8 @@ import (
 
 // txn is a transaction: what one call changes, in one batch. It is built by the
 // one who has the writer's place, reads its own changes, and changes nothing in
-// memory before the batch has been applied.
+// memory before the batch has been applied. Its memory serves the next one, so that
+// nothing of it, its changes included, may be used after its end.
 type txn struct {
 	s      *Store
 	now    time.Time
@@ -31,8 +32,10 @@ type txn struct {
 	lanes   map[laneName]*lane
 	place   uint64
 	blocked *pebble.Iterator
-	notes   bool // the time is written down, too
+	notes   bool             // the time is written down, too
+	room    []store.Delivery // for answers
 	scratch []byte
+	key     []byte
 
 	attempts *pebble.Iterator // over those of all deliveries
 }
@@ -47,39 +50,6 @@ type change struct {
 	lost  bool           // it can not be read, and nothing but its id is known
 }
 
-// begin starts a transaction. The caller has the writer's place.
-func (s *Store) beginTxn() *txn {
-	return &txn{
-		s:      s,
-		now:    s.now(),
-		batch:  s.db.NewBatch(),
-		byID:   make(map[store.DeliveryID]*change),
-		books:  make(map[string]*store.Books),
-		newest: s.newest,
-		place:  s.place,
-	}
-}
-
-// end gives back what the transaction has used. A batch that was committed has
-// gone its own way.
-func (t *txn) end() {
-	if t.dedupe != nil {
-		_ = t.dedupe.Close()
-	}
-	if t.blocked != nil {
-		_ = t.blocked.Close()
-	}
-	if t.attempts != nil {
-		_ = t.attempts.Close()
-	}
-	if t.batch != nil {
-		_ = t.batch.Close()
-	}
-	for i := range t.spaces {
-		_ = t.spaces[i].batch.Close()
-	}
-}
-
 // load returns a delivery to be looked at and changed.
 func (t *txn) load(id store.DeliveryID) (*change, error) {
 	if id.N == 0 {
@@ -89,7 +59,7 @@ func (t *txn) load(id store.DeliveryID) (*change, error) {
 		return c, nil
 	}
 	if k, ok := t.s.kept[id]; ok {
-		return t.track(&change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
+		return t.track(change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
 	}
 	t.scratch = appendDeliveryKey(t.scratch[:0], id)
 	b, done, err := t.s.db.Get(t.scratch)
@@ -104,13 +74,7 @@ func (t *txn) load(id store.DeliveryID) (*change, error) {
 	if err != nil {
 		return t.salvage(id, err)
 	}
-	return t.track(&change{Delivery: d, was: d}), nil
-}
-
-func (t *txn) track(c *change) *change {
-	t.byID[c.ID] = c
-	t.changes = append(t.changes, c)
-	return c
+	return t.track(change{Delivery: d, was: d}), nil
 }
 
 // deliveries returns all deliveries of a message by number, and ErrNotFound
@@ -168,13 +132,13 @@ func (t *txn) made(id store.MessageID) bool {
 // decode tracks a delivery that was read from disk, unless memory knows better.
 func (t *txn) decode(id store.DeliveryID, b []byte) (*change, error) {
 	if k, ok := t.s.kept[id]; ok {
-		return t.track(&change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
+		return t.track(change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
 	}
 	d, err := decodeDelivery(id, b)
 	if err != nil {
 		return t.salvage(id, err)
 	}
-	return t.track(&change{Delivery: d, was: d}), nil
+	return t.track(change{Delivery: d, was: d}), nil
 }
 
 // book returns the books of one destination, to be changed.
@@ -196,7 +160,7 @@ func (t *txn) add(id store.DeliveryID, destination string, size int64) (*change,
 	if len(destination) > maxName {
 		return nil, fmt.Errorf("destination id of %d bytes, at most %d: %w", len(destination), maxName, store.ErrInvalid)
 	}
-	c := t.track(&change{dirty: true, Delivery: store.Delivery{
+	c := t.track(change{dirty: true, Delivery: store.Delivery{
 		ID:          id,
 		Destination: destination,
 		State:       store.Pending,
@@ -308,7 +272,8 @@ func (t *txn) write(c *change) {
 		t.setDead(c)
 	}
 	t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery)
-	_ = t.in(spaceDelivery).Set(appendDeliveryKey(nil, c.ID), t.scratch, nil)
+	t.key = appendDeliveryKey(t.key[:0], c.ID)
+	_ = t.in(spaceDelivery).Set(t.key, t.scratch, nil)
 }
 
 // indexed reports whether a delivery has a due key.
@@ -328,7 +293,8 @@ func (t *txn) take() {
 		default:
 			s.drop(c.ID)
 			if indexed(&c.Delivery) {
-				s.uncover(appendDueKey(nil, &c.Delivery), c.Destination)
+				t.key = appendDueKey(t.key[:0], &c.Delivery)
+				s.uncover(t.key, c.Destination)
 			}
 		}
 	}
