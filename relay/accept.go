@@ -31,66 +31,80 @@ func (e *Engine) Accept(ctx context.Context, in Inbound) (Receipt, error) {
 		return Receipt{}, err
 	}
 	m.BodySum = sha256.Sum256(m.Request.Body)
-	key := DedupeKey(m.Source, m.VerifiedBy, in.Identity)
-	return s.accept(ctx, key, in)
+	return s.accept(ctx, &entry{flight: newFlight(DedupeKey(m.Source, m.VerifiedBy, in.Identity)), inbound: in})
 }
 
 // accept commits the message, or waits for the commit of another one with the
 // same key that is under way.
-func (s *session) accept(ctx context.Context, key store.DedupeKey, in Inbound) (Receipt, error) {
+func (s *session) accept(ctx context.Context, e *entry) (Receipt, error) {
 	for {
-		f, leads := s.flights.join(key)
+		f, leads := s.flights.join(&e.flight)
 		if leads {
-			return s.lead(ctx, f, in)
+			return s.lead(ctx, e)
 		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			in.Reservation.Release()
+			e.inbound.Reservation.Release()
 			return Receipt{}, ErrDeadline
 		}
 		if f.err == nil {
-			return s.repeat(in, f.duplicate()), nil
+			return s.repeat(&e.inbound, f.duplicate()), nil
 		}
 	}
 }
 
 // repeat answers a duplicate for which nothing was written.
-func (s *session) repeat(in Inbound, r Receipt) Receipt {
+func (s *session) repeat(in *Inbound, r Receipt) Receipt {
 	in.Reservation.Release()
 	s.engine.observer.Accepted(in.Message.Source, r.Verdict)
 	return r
 }
 
-// lead commits the message for all who wait on the flight.
-func (s *session) lead(ctx context.Context, f *flight, in Inbound) (Receipt, error) {
-	if receipt, ok := s.known(ctx, f.key, in); ok {
+// lead commits the message for all who wait on its flight.
+func (s *session) lead(ctx context.Context, e *entry) (Receipt, error) {
+	f := &e.flight
+	if receipt, ok := s.known(ctx, f.key, &e.inbound); ok {
 		s.flights.land(f, receipt, nil)
-		return s.repeat(in, receipt), nil
+		return s.repeat(&e.inbound, receipt), nil
 	}
-	if err := s.submit(f, in); err != nil {
-		in.Reservation.Release()
+	if err := s.submit(e); err != nil {
+		e.inbound.Reservation.Release()
 		s.flights.land(f, Receipt{}, err)
 		return Receipt{}, err
 	}
 	select {
 	case <-f.done:
-		return f.receipt, f.err
 	case <-ctx.Done():
-		return Receipt{}, ErrDeadline
+		if !e.met.Swap(true) {
+			return Receipt{}, ErrDeadline
+		}
+		<-f.done // which it is about to be
 	}
+	if f.err == nil {
+		s.note(e)
+	}
+	return f.receipt, f.err
+}
+
+// note remembers that a message is durable. Its sender does that, who has time while
+// the committer has none, or the committer where the sender has left.
+func (s *session) note(e *entry) {
+	r := &e.flight.receipt
+	s.front.add(e.flight.key, r.ID, r.AcceptedAt)
+	s.engine.observer.Accepted(e.inbound.Message.Source, r.Verdict)
 }
 
 // submit queues the message for its commit.
-func (s *session) submit(f *flight, in Inbound) error {
-	size := backlogSize(&in)
-	b, err := s.backlogs.admit(in.Message.Source, size, in.ShedLast)
+func (s *session) submit(e *entry) error {
+	m, size := e.inbound.Message, backlogSize(&e.inbound)
+	b, err := s.backlogs.admit(m.Source, size, e.inbound.ShedLast)
 	if err != nil {
 		return err
 	}
-	now := s.engine.clock.Now()
-	in.Message.ID = s.engine.ids.next(now)
-	if err = s.committer.submit(&entry{flight: f, inbound: in, since: now, backlog: b}); err != nil {
+	e.since, e.backlog = s.engine.clock.Now(), b
+	m.ID = s.engine.ids.next(e.since)
+	if err = s.committer.submit(e); err != nil {
 		b.settle(size, false)
 	}
 	return err
@@ -98,7 +112,7 @@ func (s *session) submit(f *flight, in Inbound) error {
 
 // known answers a duplicate of a message that is known to be durable and asks
 // for nothing to be written.
-func (s *session) known(ctx context.Context, key store.DedupeKey, in Inbound) (Receipt, bool) {
+func (s *session) known(ctx context.Context, key store.DedupeKey, in *Inbound) (Receipt, bool) {
 	seen, ok := s.front.get(key)
 	if !ok || s.failure() != nil || s.store.Now().Sub(seen.at) >= in.Window {
 		return Receipt{}, false

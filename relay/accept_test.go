@@ -347,6 +347,36 @@ func TestAcceptIsReportedOnceForEveryMessage(t *testing.T) {
 	})
 }
 
+// TestAcceptThatEndsAtItsDeadlineIsReportedOnce has the commit and the sender's
+// patience end at the same time, which either may be told of first.
+func TestAcceptThatEndsAtItsDeadlineIsReportedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		seen := make(map[store.Verdict]int)
+		r.Engine.observer = &counter{verdicts: seen}
+		r.store.accept.set(func([]store.Acceptance) error { time.Sleep(time.Second); return nil })
+		told := make(map[error]int)
+		const messages = 200
+		for i := range messages {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			receipt, err := r.Accept(ctx, r.inbound(fmt.Sprint(i)))
+			cancel()
+			if err == nil && receipt.Verdict != store.Fresh {
+				t.Errorf("verdict %s", receipt.Verdict)
+			}
+			told[err]++
+			settle(time.Second)
+		}
+		if told[nil]+told[ErrDeadline] != messages {
+			t.Errorf("answered %v", told)
+		}
+		if seen[store.Fresh] != messages {
+			t.Errorf("%d reported of %d", seen[store.Fresh], messages)
+		}
+		r.close()
+	})
+}
+
 // counter is an observer that counts.
 type counter struct {
 	nopObserver

@@ -5,7 +5,9 @@ package relay
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -19,12 +21,15 @@ const (
 
 // entry is a message that waits for its commit.
 type entry struct {
-	flight  *flight
+	flight  flight
 	inbound Inbound
 	// since is when it began to wait.
 	since time.Time
 	// backlog is that of its source, nil where it has no limit.
 	backlog *backlog
+	// met is set by the first to come of the sender that gives up waiting and the
+	// committer that is done.
+	met atomic.Bool
 }
 
 // settle gives back the room in the backlog that was taken for the message.
@@ -37,6 +42,10 @@ type committer struct {
 	queue   *commitQueue
 	ending  chan struct{}
 	runners sync.WaitGroup
+
+	// What follows is memory for one group after the other.
+	acceptances []store.Acceptance
+	deliveries  []store.NewDelivery
 }
 
 func newCommitter(s *session) *committer {
@@ -78,12 +87,14 @@ func (c *committer) run() {
 // commit writes a batch and lands its flights.
 func (c *committer) commit(batch []*entry) {
 	s := c.session
-	acceptances := make([]store.Acceptance, len(batch))
 	targets := 0
 	for _, e := range batch {
 		targets += len(e.inbound.Targets)
 	}
-	deliveries := make([]store.NewDelivery, targets)
+	c.acceptances = slices.Grow(c.acceptances[:0], len(batch))[:len(batch)]
+	c.deliveries = slices.Grow(c.deliveries[:0], targets)[:targets]
+	defer c.forget()
+	acceptances, deliveries := c.acceptances, c.deliveries
 	for i, e := range batch {
 		in := &e.inbound
 		n := len(in.Targets)
@@ -106,14 +117,25 @@ func (c *committer) commit(batch []*entry) {
 	}
 	for i, e := range batch {
 		a := &accepted[i]
-		source := e.inbound.Message.Source
-		s.front.add(e.flight.key, a.Message, a.AcceptedAt)
 		e.settle(a.Verdict == store.Fresh)
 		// First the dispatcher, then the sender: what a sender sends after its 2xx
 		// comes behind the message that it was for.
 		s.handOver(e, &acceptances[i], a)
-		s.engine.observer.Accepted(source, a.Verdict)
-		s.flights.land(e.flight, Receipt{ID: a.Message, Verdict: a.Verdict, AcceptedAt: a.AcceptedAt}, nil)
+		abandoned := e.met.Swap(true)
+		s.flights.land(&e.flight, Receipt{ID: a.Message, Verdict: a.Verdict, AcceptedAt: a.AcceptedAt}, nil)
+		if abandoned {
+			s.note(e)
+		}
+	}
+}
+
+// forget keeps nothing of a group but memory, and none that only a group of many
+// deliveries has needed.
+func (c *committer) forget() {
+	clear(c.acceptances)
+	clear(c.deliveries)
+	if cap(c.deliveries) > 4*commitBatch {
+		c.deliveries = nil
 	}
 }
 
@@ -123,7 +145,7 @@ func (c *committer) refuse(e *entry, err error) {
 	e.settle(false)
 	e.inbound.Waiter.settle(false)
 	e.inbound.Reservation.Release()
-	c.session.flights.land(e.flight, Receipt{}, err)
+	c.session.flights.land(&e.flight, Receipt{}, err)
 }
 
 // quit ends the committer after the commit under way. What still waits for its

@@ -16,7 +16,7 @@ type flight struct {
 	err     error
 }
 
-func newFlight(key store.DedupeKey) *flight { return &flight{key: key, done: make(chan struct{})} }
+func newFlight(key store.DedupeKey) flight { return flight{key: key, done: make(chan struct{})} }
 
 // duplicate returns the receipt for one who waited. What the commit has made or
 // re-driven is open now, and was not made or re-driven once more for the waiter.
@@ -36,20 +36,19 @@ type flights struct {
 	byKey map[store.DedupeKey]*flight
 }
 
-// join returns the flight for a key, and whether the caller is to lead it. A
-// zero key always makes a flight of its own.
-func (fs *flights) join(key store.DedupeKey) (f *flight, leads bool) {
-	if key.IsZero() {
-		return newFlight(key), true
+// join returns the flight under way with the key of own, or begins own, which the
+// caller is to lead. A zero key always makes a flight of its own.
+func (fs *flights) join(own *flight) (f *flight, leads bool) {
+	if own.key.IsZero() {
+		return own, true
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if under, ok := fs.byKey[key]; ok {
+	if under, ok := fs.byKey[own.key]; ok {
 		return under, false
 	}
-	f = newFlight(key)
-	fs.byKey[key] = f
-	return f, true
+	fs.byKey[own.key] = own
+	return own, true
 }
 
 // land ends a flight with its result.

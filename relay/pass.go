@@ -52,8 +52,9 @@ func (e *Engine) Pass(ctx context.Context, m *store.Message, identity [][]byte, 
 		return nil, Receipt{}, ErrOverloaded
 	}
 	m.ID = store.MessageID(key)
+	own := newFlight(key)
 	for {
-		f, leads := s.flights.join(key)
+		f, leads := s.flights.join(&own)
 		if leads {
 			return s.pass(ctx, &Pass{session: s, flight: f, id: m.ID, source: m.Source, window: window})
 		}
