@@ -49,10 +49,10 @@ func (t *txn) finish(f *store.Finish) (store.Finished, error) {
 		return store.Finished{}, err
 	}
 	if !holds(f.Lease, &c.Delivery) {
-		t.log(c, f.Attempt, true)
+		t.log(c, f.Attempt, true, false)
 		return store.Finished{Delivery: c.Delivery, Err: fmt.Errorf("delivery %s: %w", c.ID, store.ErrLeaseLost)}, nil
 	}
-	t.log(c, f.Attempt, false)
+	t.log(c, f.Attempt, false, f.State.Final())
 	released := false
 	if f.Leaves() {
 		if released, err = t.leave(c); err != nil {
@@ -72,27 +72,4 @@ func (t *txn) finish(f *store.Finish) (store.Finished, error) {
 		answer.Callbacks = append(answer.Callbacks, a)
 	}
 	return answer, nil
-}
-
-// log records an attempt of a delivery, if there is one. A superseded one only
-// takes its number.
-func (t *txn) log(c *change, given *store.Attempt, superseded bool) {
-	if given == nil {
-		return
-	}
-	c.Attempts++
-	c.dirty = true
-	a := *given
-	a.Superseded = superseded
-	t.scratch = appendAttemptRecord(t.scratch[:0], &a)
-	t.key = appendAttemptKey(t.key[:0], c.ID, c.Attempts)
-	_ = t.in(spaceAttempt).Set(t.key, t.scratch, nil)
-	if superseded {
-		return
-	}
-	if a.Outcome.Counted() {
-		c.Tries++
-	}
-	c.LastStatus = a.Status
-	c.LastError = a.Error
 }

@@ -195,13 +195,16 @@ func (s *Store) explainOpen(err error) error {
 // by an older Pebble.
 const pebbleFormat = pebble.FormatValueSeparation
 
+// separated is the size in bytes from which on values are kept apart.
+const separated = 256
+
 // separation keeps messages in files of their own, to which the tables refer, so
 // that a compaction does not copy them. It saves a quarter of the CPU time and
 // most of what compactions write; CockroachDB runs with it by default.
 func separation() pebble.ValueSeparationPolicy {
 	return pebble.ValueSeparationPolicy{
 		Enabled:               true,
-		MinimumSize:           256,
+		MinimumSize:           separated,
 		MaxBlobReferenceDepth: 10,
 		RewriteMinimumAge:     0, // what a purge leaves is old
 		TargetGarbageRatio:    0.3,
@@ -236,13 +239,9 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 	return o
 }
 
-// format is the version of the layout of keys and records. Version 2 has lanes,
-// which who only knows version 1 would never open again; oldestFormat is read as
-// it is, since nothing in it is in a lane.
-const (
-	format       = 2
-	oldestFormat = 1
-)
+// format is the version of the layout of keys and records. It is the first one
+// that was released, and no other is read.
+const format = 3
 
 var (
 	formatKey = []byte{spaceMeta, 'f'}
@@ -255,7 +254,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	if ok && (found < oldestFormat || found > format) {
+	if ok && found != format {
 		return fmt.Errorf("%w: %s has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
 			store.ErrFormat, s.dir, found, format)
 	}

@@ -129,6 +129,7 @@ func (t *txn) redriveDead(id store.DeliveryID) (*change, error) {
 }
 
 func (t *txn) redrive(c *change) {
+	t.spill(c)
 	t.move(c, store.Pending)
 	c.DueAt = t.now
 	c.Since = t.now

@@ -4,7 +4,6 @@ package pebble
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,37 +64,6 @@ func (s *Store) read(ctx context.Context, look func(*txn) error) error {
 	t := s.beginTxn()
 	defer t.end()
 	return look(t)
-}
-
-// Attempts returns the recorded attempts of a delivery, oldest first.
-func (s *Store) Attempts(ctx context.Context, id store.DeliveryID) ([]store.Attempt, error) {
-	return reading(s, "reading attempts", func() (all []store.Attempt, err error) {
-		err = s.read(ctx, func(t *txn) error {
-			if _, err := t.load(id); err != nil {
-				return err
-			}
-			all, err = s.attempts(id)
-			return err
-		})
-		return all, err
-	})
-}
-
-func (s *Store) attempts(id store.DeliveryID) ([]store.Attempt, error) {
-	it, err := s.iterate(appendDelivery([]byte{spaceAttempt}, id))
-	if err != nil {
-		return nil, err
-	}
-	defer it.Close()
-	var all []store.Attempt
-	for it.First(); it.Valid(); it.Next() {
-		a, err := decodeAttempt(binary.BigEndian.Uint32(it.Key()[deliveryKey:]), it.Value())
-		if err != nil {
-			return nil, fmt.Errorf("attempt of %s: %w", id, err)
-		}
-		all = append(all, a)
-	}
-	return all, it.Error()
 }
 
 // ListMessages returns messages without their bodies, newest first.

@@ -109,10 +109,11 @@ func (f field) time() time.Time {
 	return time.UnixMicro(protowire.DecodeZigZag(f.uint - 1)).UTC()
 }
 
-// appendDeliveryRecord encodes all of a delivery but its id. A lease is not
-// kept on disk: a leased delivery is written as the pending one that it will be
-// after the process has ended.
-func appendDeliveryRecord(b []byte, d *store.Delivery) []byte {
+// appendDeliveryRecord encodes all of a delivery but its id, with its last attempt
+// where that is kept in it, else nil. A lease is not kept on disk: a leased
+// delivery is written as the pending one that it will be after the process has
+// ended.
+func appendDeliveryRecord(b []byte, d *store.Delivery, last *store.Attempt) []byte {
 	state := d.State
 	if state == store.Leased {
 		state = store.Pending
@@ -132,12 +133,20 @@ func appendDeliveryRecord(b []byte, d *store.Delivery) []byte {
 	b = appendUint(b, 13, uint64(d.LastStatus))
 	b = appendString(b, 14, d.LastError)
 	b = appendUint(b, 15, uint64(max(0, d.BodySize)))
-	return appendUint(b, 16, d.Place)
+	b = appendUint(b, 16, d.Place)
+	return appendLast(b, last)
 }
 
 func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
-	d := store.Delivery{ID: id}
-	err := eachField(b, func(f field) error {
+	d, _, err := decodeRow(id, b, false)
+	return d, err
+}
+
+// decodeRow decodes a delivery and, if asked for it, the attempt that is kept in
+// it, nil for none.
+func decodeRow(id store.DeliveryID, b []byte, attempt bool) (d store.Delivery, last *store.Attempt, err error) {
+	d.ID = id
+	err = eachField(b, func(f field) error {
 		switch f.num {
 		case 1:
 			d.Destination = f.text
@@ -171,47 +180,22 @@ func decodeDelivery(id store.DeliveryID, b []byte) (store.Delivery, error) {
 			d.BodySize = int64(f.uint)
 		case 16:
 			d.Place = f.uint
+		case 17:
+			if attempt {
+				last = &store.Attempt{Outcome: store.Outcome(f.uint - 1)}
+			}
+		default:
+			decodeLast(last, f)
 		}
 		return nil
 	})
 	if err != nil {
-		return store.Delivery{}, fmt.Errorf("delivery %s: %w", id, err)
+		return store.Delivery{}, nil, fmt.Errorf("delivery %s: %w", id, err)
 	}
-	return d, nil
-}
-
-func appendAttemptRecord(b []byte, a *store.Attempt) []byte {
-	b = appendTime(b, 1, a.StartedAt)
-	b = appendUint(b, 2, uint64(max(0, a.Duration)))
-	b = appendUint(b, 3, uint64(a.Outcome))
-	b = appendUint(b, 4, uint64(a.Status))
-	b = appendString(b, 5, a.Error)
-	b = appendBytes(b, 6, a.Head)
-	return appendBool(b, 7, a.Superseded)
-}
-
-func decodeAttempt(number uint32, b []byte) (store.Attempt, error) {
-	a := store.Attempt{Number: number}
-	err := eachField(b, func(f field) error {
-		switch f.num {
-		case 1:
-			a.StartedAt = f.time()
-		case 2:
-			a.Duration = time.Duration(f.uint)
-		case 3:
-			a.Outcome = store.Outcome(f.uint)
-		case 4:
-			a.Status = int(f.uint)
-		case 5:
-			a.Error = f.text
-		case 6:
-			a.Head = append([]byte(nil), f.data...)
-		case 7:
-			a.Superseded = protowire.DecodeBool(f.uint)
-		}
-		return nil
-	})
-	return a, err
+	if last != nil {
+		last.Number, last.Status, last.Error = d.Attempts, d.LastStatus, d.LastError
+	}
+	return d, last, nil
 }
 
 func appendBooksRecord(b []byte, k *store.Books) []byte {
@@ -221,12 +205,10 @@ func appendBooksRecord(b []byte, k *store.Books) []byte {
 	b = appendUint(b, 4, k.Canceled)
 	b = appendUint(b, 5, k.Open)
 	b = appendUint(b, 6, k.Deleted)
-	return appendUint(b, 7, k.OpenBytes+1)
+	return appendUint(b, 7, k.OpenBytes)
 }
 
-// decodeBooks also tells whether the record has open bytes: whoever does not know
-// of them leaves them out.
-func decodeBooks(b []byte) (k store.Books, counted bool, err error) {
+func decodeBooks(b []byte) (k store.Books, err error) {
 	err = eachField(b, func(f field) error {
 		switch f.num {
 		case 1:
@@ -242,14 +224,11 @@ func decodeBooks(b []byte) (k store.Books, counted bool, err error) {
 		case 6:
 			k.Deleted = f.uint
 		case 7:
-			k.OpenBytes, counted = f.uint-1, f.uint > 0
+			k.OpenBytes = f.uint
 		}
 		return nil
 	})
-	if !counted {
-		k.OpenBytes = 0
-	}
-	return k, counted, err
+	return k, err
 }
 
 // origin is what a dedupe key stands for. It has a fixed size, as there is one

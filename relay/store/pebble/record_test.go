@@ -44,6 +44,13 @@ func sampleDelivery() store.Delivery {
 	}
 }
 
+// sampleEnd is the last attempt of the sample of a delivery.
+func sampleEnd() *store.Attempt {
+	return &store.Attempt{
+		Number: 1, StartedAt: time.UnixMicro(0).UTC(), Duration: time.Hour, Outcome: store.Refused, Status: 503, Error: "no", Head: []byte("head"),
+	}
+}
+
 func encodeMessage(m *store.Message) []byte {
 	head := appendHead(nil, m)
 	b := binary.AppendUvarint(nil, uint64(len(head)))
@@ -57,8 +64,12 @@ func TestRecordsComeBackWhole(t *testing.T) {
 		t.Errorf("message: %+v, %v", got, err)
 	}
 	d := sampleDelivery()
-	if got, err := decodeDelivery(d.ID, appendDeliveryRecord(nil, &d)); err != nil || got != d {
+	if got, err := decodeDelivery(d.ID, appendDeliveryRecord(nil, &d, nil)); err != nil || got != d {
 		t.Errorf("delivery: %+v, %v", got, err)
+	}
+	last := sampleEnd()
+	if got, end, err := decodeRow(d.ID, appendDeliveryRecord(nil, &d, last), true); err != nil || got != d || !reflect.DeepEqual(end, last) {
+		t.Errorf("delivery: %+v with %+v, %v", got, end, err)
 	}
 	a := store.Attempt{
 		Number: 3, StartedAt: time.UnixMicro(-5).UTC(), Duration: time.Second, Outcome: store.Broken, Status: 200,
@@ -68,8 +79,8 @@ func TestRecordsComeBackWhole(t *testing.T) {
 		t.Errorf("attempt: %+v, %v", got, err)
 	}
 	for _, k := range []store.Books{{}, {Made: 6, Delivered: 1, Dead: 1, Canceled: 1, Open: 2, Deleted: 1, OpenBytes: 9}} {
-		if got, counted, err := decodeBooks(appendBooksRecord(nil, &k)); err != nil || !counted || got != k {
-			t.Errorf("books: %+v, %t, %v", got, counted, err)
+		if got, err := decodeBooks(appendBooksRecord(nil, &k)); err != nil || got != k {
+			t.Errorf("books: %+v, %v", got, err)
 		}
 	}
 }
@@ -78,7 +89,7 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 	d := sampleDelivery()
 	b := appendUint(appendString(nil, 1000, "new"), 1001, 7)
 	b = append(b, 0xc5, 0x3e, 1, 2, 3, 4) // field 1000 as four fixed bytes
-	b = appendDeliveryRecord(b, &d)
+	b = appendDeliveryRecord(b, &d, sampleEnd())
 	if got, err := decodeDelivery(d.ID, b); err != nil || got != d {
 		t.Errorf("delivery: %+v, %v", got, err)
 	}
@@ -89,7 +100,8 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 func FuzzRecords(f *testing.F) {
 	m, d := sampleMessage(), sampleDelivery()
 	f.Add(encodeMessage(m))
-	f.Add(appendDeliveryRecord(nil, &d))
+	f.Add(appendDeliveryRecord(nil, &d, nil))
+	f.Add(appendDeliveryRecord(nil, &d, sampleEnd()))
 	f.Add(appendMap(nil, 12, map[string]string{"a": "b"}))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -107,11 +119,11 @@ func FuzzRecords(f *testing.F) {
 				t.Errorf("message does not come back: %+v, %v", again, err)
 			}
 		}
-		_, err = decodeDelivery(store.DeliveryID{}, b)
+		_, _, err = decodeRow(store.DeliveryID{}, b, true)
 		check("delivery", err)
 		_, err = decodeAttempt(1, b)
 		check("attempt", err)
-		_, _, err = decodeBooks(b)
+		_, err = decodeBooks(b)
 		check("books", err)
 		_, err = decodeOrigin(b)
 		check("origin", err)
@@ -140,66 +152,29 @@ func TestKeysSortAsTheirTimes(t *testing.T) {
 	}
 }
 
-func TestFormatOfAnotherVersionIsRefused(t *testing.T) {
-	fs := vfs.NewMem()
-	s, err := Open("store", Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.db.Set(formatKey, binary.BigEndian.AppendUint64(nil, format+1), pebble.Sync); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Open("store", Options{FS: fs, LockWait: -1})
-	want := fmt.Sprintf("%v: store has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
-		store.ErrFormat, format+1, format)
-	if !errors.Is(err, store.ErrFormat) || err.Error() != want {
-		t.Errorf("Open: %v", err)
-	}
-	// It gave the lock back.
-	if _, err = Open("store", Options{FS: fs, LockWait: -1}); !errors.Is(err, store.ErrFormat) {
-		t.Errorf("second Open: %v", err)
-	}
-}
-
-// A store of format 1 is opened as it is. What has an order key in it is in no
-// lane, and neither waits for what comes nor keeps it waiting.
-func TestT20_FormatWithoutLanesIsTakenOver(t *testing.T) {
-	fs := vfs.NewMem()
-	s, err := Open("store", Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := store.Delivery{
-		ID: store.DeliveryID{Message: store.MessageID{15: 1}, N: 1}, Destination: "d", State: store.Pending,
-		OrderKey: "k", DueAt: s.Now(), CreatedAt: s.Now(), Since: s.Now(),
-	}
-	b := s.db.NewBatch()
-	_ = b.Set(formatKey, binary.BigEndian.AppendUint64(nil, oldestFormat), nil)
-	_ = b.Set(appendMessageKey(nil, old.ID.Message), encodeMessage(&store.Message{ID: old.ID.Message}), nil)
-	_ = b.Set(appendDeliveryKey(nil, old.ID), appendDeliveryRecord(nil, &old), nil)
-	_ = b.Set(appendDueKey(nil, &old), nil, nil)
-	_ = b.Set(appendBooksKey(nil, "d"), appendBooksRecord(nil, &store.Books{Made: 1, Open: 1}), nil)
-	if err := firstError(b.Commit(pebble.Sync), s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open("store", Options{FS: fs}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
-	if v, _, err := s.number(formatKey); v != format || err != nil {
-		t.Errorf("format is %d, %v", v, err)
-	}
-	made := acceptOrdered(t, s, 2, "k")
-	c, err := s.Claim(t.Context(), store.ClaimRequest{Destination: "d", Limit: 10, Lease: time.Minute})
-	if err != nil || len(c.Deliveries) != 2 || c.Deliveries[0].ID != old.ID || c.Deliveries[1].ID != made[0] {
-		t.Fatalf("claimed %+v, %v", c, err)
-	}
-	finished, err := s.Finish(t.Context(), []store.Finish{{Lease: c.Deliveries[0].Lease(), State: store.Delivered}, {Lease: c.Deliveries[1].Lease(), State: store.Delivered}})
-	if err != nil || finished[0].Released || !finished[1].Released {
-		t.Errorf("finished %+v, %v", finished, err)
+func TestT20_FormatOfAnotherVersionIsRefused(t *testing.T) {
+	for _, found := range []uint64{1, format - 1, format + 1} {
+		fs := vfs.NewMem()
+		s, err := Open("store", Options{FS: fs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Set(formatKey, binary.BigEndian.AppendUint64(nil, found), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open("store", Options{FS: fs, LockWait: -1})
+		want := fmt.Sprintf("%v: store has format %d, this version knows %d; run the version that wrote it, or choose another path for the store",
+			store.ErrFormat, found, format)
+		if !errors.Is(err, store.ErrFormat) || err.Error() != want {
+			t.Errorf("Open: %v", err)
+		}
+		// It gave the lock back.
+		if _, err = Open("store", Options{FS: fs, LockWait: -1}); !errors.Is(err, store.ErrFormat) {
+			t.Errorf("second Open: %v", err)
+		}
 	}
 }
 

@@ -13,13 +13,12 @@ import (
 // A dead delivery is all that an operator has to act on, and may hold the lane of
 // those behind it. So its key among the dead ones has a copy of its row, with which
 // it can be shown, re-driven, canceled and deleted where the row can not be read.
-// Stores of earlier builds have keys without one.
 
 // setDead puts the key of a delivery that has died into the batch.
 func (t *txn) setDead(c *change) {
 	d := c.Delivery
 	d.LastError = ""
-	_ = t.batch.Set(appendDelivery([]byte{spaceDead}, c.ID), appendDeliveryRecord(nil, &d), nil)
+	_ = t.batch.Set(appendDelivery([]byte{spaceDead}, c.ID), appendDeliveryRecord(nil, &d, nil), nil)
 }
 
 // salvage tracks the copy of a dead delivery whose row could not be read, and

@@ -44,6 +44,7 @@ type txn struct {
 type change struct {
 	store.Delivery
 	was   store.Delivery // as the disk has it; its State is 0 for one that is new
+	last  *store.Attempt // the last attempt where that is kept in it, nil elsewhere
 	kept  bool           // it was in memory before
 	dirty bool           // it has to be written
 	gone  bool           // it is deleted with its message
@@ -70,11 +71,7 @@ func (t *txn) load(id store.DeliveryID) (*change, error) {
 		return t.salvage(id, err)
 	}
 	defer done.Close()
-	d, err := decodeDelivery(id, b)
-	if err != nil {
-		return t.salvage(id, err)
-	}
-	return t.track(change{Delivery: d, was: d}), nil
+	return t.read(id, b)
 }
 
 // deliveries returns all deliveries of a message by number, and ErrNotFound
@@ -134,11 +131,16 @@ func (t *txn) decode(id store.DeliveryID, b []byte) (*change, error) {
 	if k, ok := t.s.kept[id]; ok {
 		return t.track(change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
 	}
-	d, err := decodeDelivery(id, b)
+	return t.read(id, b)
+}
+
+// read tracks a delivery as it is on disk.
+func (t *txn) read(id store.DeliveryID, b []byte) (*change, error) {
+	d, last, err := decodeRow(id, b, true)
 	if err != nil {
 		return t.salvage(id, err)
 	}
-	return t.track(change{Delivery: d, was: d}), nil
+	return t.track(change{Delivery: d, was: d, last: last}), nil
 }
 
 // book returns the books of one destination, to be changed.
@@ -271,9 +273,7 @@ func (t *txn) write(c *change) {
 	case is && !was:
 		t.setDead(c)
 	}
-	t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery)
-	t.key = appendDeliveryKey(t.key[:0], c.ID)
-	_ = t.in(spaceDelivery).Set(t.key, t.scratch, nil)
+	t.writeRow(c)
 }
 
 // indexed reports whether a delivery has a due key.

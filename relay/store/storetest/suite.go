@@ -38,6 +38,7 @@ func Run(t *testing.T, f Factory) {
 		{"Lease", leaseChecks},
 		{"Hasten", hastenChecks},
 		{"Finish", finishChecks},
+		{"Attempt", attemptChecks},
 		{"Lane", laneChecks},
 		{"Hold", holdChecks},
 		{"Operator", operatorChecks},
