@@ -153,23 +153,9 @@ func (t *txn) put(m *store.Message) {
 	value := append(append(op.Value[:0], prefix...), t.scratch...)
 	_ = append(value, m.Request.Body...)
 	_ = op.Finish()
-	t.list(m, func(key []byte) { _ = t.in(key[0]).Set(key, nil, nil) })
+	t.list(m, func(key, value []byte) { _ = t.in(key[0]).Set(key, value, nil) })
 	if bytes.Compare(m.ID[:], t.newest[:]) > 0 {
 		t.newest = m.ID
-	}
-}
-
-// list calls f with each listing key of a message. The key is only good for the
-// call.
-func (t *txn) list(m *store.Message, f func(key []byte)) {
-	for _, l := range [...]struct {
-		space byte
-		name  string
-	}{{spaceSource, m.Source}, {spaceType, m.Type}, {spaceEvent, m.EventID}} {
-		if l.name != "" {
-			t.scratch = appendListingKey(t.scratch[:0], l.space, l.name, m.ID)
-			f(t.scratch)
-		}
 	}
 }
 

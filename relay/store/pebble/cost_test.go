@@ -65,6 +65,45 @@ func BenchmarkMessage(b *testing.B) {
 	report(m.DiskSpaceUsage()-m.WAL.PhysicalSize-m.WAL.ObsoletePhysicalSize, "disk-B/op")
 }
 
+// BenchmarkRareType measures a page of the messages of a type that one in ten
+// thousand has, among a million of eight sources.
+func BenchmarkRareType(b *testing.B) {
+	const messages, every = 1_000_000, 10_000
+	s, err := Open(b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for n := 0; n < messages; n += 1000 {
+		batch := make([]store.Acceptance, 1000)
+		for i := range batch {
+			batch[i] = costMessage(n + i)
+			m := batch[i].Message
+			m.Source, m.Request.Header, m.Request.Body = fmt.Sprint("shop", i%8), nil, nil
+			if (n+i)%every == 0 {
+				m.Type = "order.lost"
+			}
+		}
+		if _, err := s.Accept(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("ListMessages", func(b *testing.B) {
+		for b.Loop() {
+			if found, err := s.ListMessages(b.Context(), store.MessageQuery{Type: "order.lost", Limit: 100}); err != nil || len(found) != messages/every {
+				b.Fatalf("%d messages, %v", len(found), err)
+			}
+		}
+	})
+	b.Run("ListDeliveries", func(b *testing.B) {
+		for b.Loop() {
+			if found, err := s.ListDeliveries(b.Context(), store.DeliveryQuery{Type: "order.lost", Limit: 100}); err != nil || len(found) != messages/every {
+				b.Fatalf("%d deliveries, %v", len(found), err)
+			}
+		}
+	})
+}
+
 // sequence returns the number of a key that is written now.
 func sequence(tb testing.TB, s *Store) uint64 {
 	tb.Helper()

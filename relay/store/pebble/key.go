@@ -20,8 +20,7 @@ const (
 	spaceDead     byte = 0x31 // message id, number -> copy of the row; dead deliveries only
 	spaceAttempt  byte = 0x40 // message id, number, attempt -> attempt
 	spaceDedupe   byte = 0x50 // day, dedupe key -> message id, time of acceptance
-	spaceSource   byte = 0x60 // source, message id -> nothing
-	spaceType     byte = 0x61 // type, message id -> nothing
+	spaceSource   byte = 0x60 // source, message id -> type, cut off
 	spaceEvent    byte = 0x62 // event id, message id -> nothing
 	spaceBooks    byte = 0x70 // destination -> books
 	spaceEntity   byte = 0x80 // kind, tenant, id -> entity

@@ -216,7 +216,7 @@ func (t *txn) unlist(id store.MessageID, message []byte) (size int64) {
 		return int64(len(message))
 	}
 	if m, err := decodeHead(id, head); err == nil {
-		t.list(m, func(key []byte) { _ = t.batch.SingleDelete(key, nil) })
+		t.list(m, func(key, _ []byte) { _ = t.batch.SingleDelete(key, nil) })
 	}
 	return int64(len(body))
 }

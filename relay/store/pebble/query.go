@@ -75,6 +75,9 @@ func (s *Store) listMessages(ctx context.Context, q *store.MessageQuery) ([]stor
 	if q.Limit < 1 {
 		return nil, fmt.Errorf("limit %d: %w", q.Limit, store.ErrInvalid)
 	}
+	if q.Type != "" && q.EventID == "" {
+		return s.listType(ctx, q)
+	}
 	prefix := listingPrefix(q)
 	it, err := s.iterate(prefix)
 	if err != nil {
@@ -106,14 +109,38 @@ func (s *Store) listMessages(ctx context.Context, q *store.MessageQuery) ([]stor
 	return found, it.Error()
 }
 
+// listType lists messages of one type.
+func (s *Store) listType(ctx context.Context, q *store.MessageQuery) ([]store.Message, error) {
+	g := &gathering{s: s, source: q.Source, typ: q.Type, newest: true, limit: q.Limit}
+	if !q.Before.IsZero() {
+		g.to = q.Before[:]
+	}
+	g.fits = func(id store.MessageID) (*store.Message, error) {
+		m, err := s.headOf(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil || !selects(q, m) {
+			return nil, err
+		}
+		return m, nil
+	}
+	if err := g.run(ctx); err != nil {
+		return nil, err
+	}
+	var found []store.Message
+	for _, one := range g.found {
+		found = append(found, *one.message)
+	}
+	return found, nil
+}
+
 // listingPrefix returns the prefix of the keys that say most about what a query
 // selects. All of them end in the message id.
 func listingPrefix(q *store.MessageQuery) []byte {
 	switch {
 	case q.EventID != "":
 		return appendListingPrefix(nil, spaceEvent, q.EventID)
-	case q.Type != "":
-		return appendListingPrefix(nil, spaceType, q.Type)
 	case q.Source != "":
 		return appendListingPrefix(nil, spaceSource, q.Source)
 	default:

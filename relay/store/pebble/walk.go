@@ -38,7 +38,12 @@ func (s *Store) listDeliveries(ctx context.Context, q *store.DeliveryQuery) ([]s
 	}
 	w, err := s.walk(ctx, q)
 	for err == nil && !w.done && len(w.found) < q.Limit {
-		err = s.read(ctx, func(t *txn) error { return firstError(w.page(t), s.ended()) })
+		if w.ahead != nil {
+			err = w.ahead(ctx)
+		}
+		if err == nil {
+			err = s.read(ctx, func(t *txn) error { return firstError(w.page(t), s.ended()) })
+		}
 	}
 	return w.found, err
 }
@@ -50,7 +55,10 @@ type walk struct {
 	q     *store.DeliveryQuery
 	found []store.Delivery
 	done  bool
+	ahead func(context.Context) error // looks for the next page, and keeps nobody waiting; nil for none
 	page  func(*txn) error
+
+	messages []store.MessageID // for typed
 
 	space   byte               // of the keys of rows
 	listing []byte             // prefix of the keys of listed
@@ -102,8 +110,12 @@ func (s *Store) counts(ctx context.Context, destination string) (open, dead uint
 
 // list has the walk follow the listing keys of messages.
 func (w *walk) list() {
+	if w.q.Type != "" && w.q.EventID == "" {
+		w.ahead, w.page = w.gather, w.typed
+		return
+	}
 	w.page = w.listed
-	w.listing = listingPrefix(&store.MessageQuery{Source: w.q.Source, Type: w.q.Type, EventID: w.q.EventID})
+	w.listing = listingPrefix(&store.MessageQuery{Source: w.q.Source, EventID: w.q.EventID})
 }
 
 // rows looks at the next deliveries by their own keys.

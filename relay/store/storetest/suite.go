@@ -45,6 +45,7 @@ func Run(t *testing.T, f Factory) {
 		{"Operate", operateChecks},
 		{"Message", messageChecks},
 		{"List", listChecks},
+		{"List_by_type", listTypeChecks},
 		{"Purge", purgeChecks},
 		{"Entity", entityChecks},
 		{"Concurrency", concurrencyChecks},
