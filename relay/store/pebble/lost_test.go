@@ -3,7 +3,9 @@
 package pebble
 
 import (
+	"encoding/binary"
 	"errors"
+	"path"
 	"slices"
 	"testing"
 	"time"
@@ -115,5 +117,91 @@ func checkLostReplay(t *testing.T, s *Store, id store.DeliveryID, name string) {
 	books, err := s.Books(t.Context())
 	if b := books["d"]; err != nil || !b.Balanced() || b.Open != 1 || b.Deleted != 1 {
 		t.Errorf("books after Delete: %+v, %v", b, err)
+	}
+}
+
+// A block of a table that can not be read costs the deliveries in it, and no more.
+func TestT19_ClaimPassesByABlockThatItCanNotRead(t *testing.T) {
+	const messages = 3000
+	passed := 0
+	for place, fs := range damagedBlocks(t, messages, 0) {
+		s, err := Open("store", Options{FS: fs})
+		if err != nil {
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("place %d: Open: %v", place, err)
+			}
+			continue
+		}
+		c, err := s.Claim(t.Context(), store.ClaimRequest{Destination: "d", Limit: messages, Lease: time.Minute})
+		if n := len(c.Deliveries); err == nil && n < messages {
+			passed++
+			if n < messages-300 {
+				t.Errorf("place %d: claimed %d of %d", place, n, messages)
+			}
+		}
+		_ = s.Close()
+	}
+	if passed == 0 {
+		t.Error("no place was in a block of deliveries")
+	}
+}
+
+// damagedBlocks returns copies of a store with so many messages, each with a byte
+// changed at another place of its table.
+func damagedBlocks(t *testing.T, messages int, lease time.Duration) (copies []*vfs.MemFS) {
+	t.Helper()
+	fs := vfs.NewCrashableMem()
+	s, err := Open("store", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch []store.Acceptance
+	for n := range messages {
+		var id store.MessageID
+		binary.BigEndian.PutUint64(id[8:], uint64(n+1))
+		batch = append(batch, store.Acceptance{Message: &store.Message{ID: id}, Deliveries: []store.NewDelivery{{Destination: "d", Lease: lease}}})
+	}
+	_, err = s.Accept(t.Context(), batch)
+	if err := firstError(err, s.db.Flush(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for place := range int64(20) {
+		damaged := fs.CrashClone(vfs.CrashCloneCfg{})
+		flip(t, damaged, place, 20)
+		copies = append(copies, damaged)
+	}
+	return copies
+}
+
+// flip changes a byte at so many parts of the whole of each table.
+func flip(t *testing.T, fs vfs.FS, part, whole int64) {
+	t.Helper()
+	names, err := fs.List("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if path.Ext(name) != ".sst" {
+			continue
+		}
+		f, err := fs.OpenReadWrite(path.Join("store", name), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, b := info.Size()*part/whole, make([]byte, 1)
+		if _, err := f.ReadAt(b, at); err != nil {
+			t.Fatal(err)
+		}
+		b[0] ^= 0x55
+		if _, err := f.WriteAt(b, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -112,7 +112,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	if err := s.load(); err != nil {
 		s.discard()
-		return nil, err
+		return nil, explainRead(err)
 	}
 	s.fence.open.Store(true)
 	s.startBackground()
@@ -184,7 +184,7 @@ func (s *Store) explainOpen(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, pebble.ErrCorruption):
+	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	default:
 		return explain(s.dir, err)

@@ -33,7 +33,7 @@ func explainRead(err error) error {
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 		return store.ErrNotFound
-	case errors.Is(err, pebble.ErrCorruption):
+	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	default:
 		return err
