@@ -106,6 +106,7 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 		}
 		if n.Lease > 0 && !c.Blocked() {
 			t.s.grant(&c.Delivery, t.now.Add(n.Lease))
+			c.bare = c.Place == 0
 		}
 		answer.Deliveries = append(answer.Deliveries, c.Delivery)
 	}
@@ -145,6 +146,7 @@ func (t *txn) answer(n int) []store.Delivery {
 // put writes a message and its listing keys. The body is copied once, into the
 // batch.
 func (t *txn) put(m *store.Message) {
+	t.messages++
 	t.scratch = appendHead(t.scratch[:0], m)
 	var size [binary.MaxVarintLen64]byte
 	prefix := binary.AppendUvarint(size[:0], uint64(len(t.scratch)))

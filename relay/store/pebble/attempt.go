@@ -128,10 +128,14 @@ func (t *txn) putAttempt(c *change, given *store.Attempt, superseded bool) {
 
 // writeRow writes a delivery, with the attempt that has ended it if there is room.
 func (t *txn) writeRow(c *change) {
-	t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery, c.last)
+	d := c.Delivery
+	if d.State == store.Leased && !c.bare {
+		d.State = store.Pending
+	}
+	t.scratch = appendDeliveryRecord(t.scratch[:0], &d, c.last)
 	if c.last != nil && len(t.scratch) > maxWithAttempt {
 		t.spill(c)
-		t.scratch = appendDeliveryRecord(t.scratch[:0], &c.Delivery, nil)
+		t.scratch = appendDeliveryRecord(t.scratch[:0], &d, nil)
 	}
 	t.key = appendDeliveryKey(t.key[:0], c.ID)
 	_ = t.in(spaceDelivery).Set(t.key, t.scratch, nil)

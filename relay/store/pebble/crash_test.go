@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 	"github.com/caddy-relay/caddy-relay/relay/store/pebble"
@@ -63,7 +64,8 @@ func TestT2_PowerCut(t *testing.T) {
 func powerCut(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	fs := vfs.NewCrashableMem()
-	opts := pebble.Options{FS: fs, MemTableSize: 64 << 10}
+	size := 1 + r.Uint64N(20)
+	opts := pebble.Options{FS: fs, MemTableSize: 64 << 10}.WithCohorts(size, size*(1+r.Uint64N(20)))
 	l := &ledger{
 		accepted: make(map[store.MessageID]store.Acceptance),
 		finished: make(map[store.DeliveryID]store.State),
@@ -151,6 +153,11 @@ func (w *worker) accept() {
 	for i := range batch {
 		batch[i] = message(w.r.IntN(crashEvents))
 		batch[i].Message.Source = fmt.Sprint("source ", w.r.IntN(3))
+		if w.r.IntN(8) == 0 { // ids come in another order than messages
+			id := ulid.ULID(batch[i].Message.ID)
+			_ = id.SetTime(id.Time() - w.r.Uint64N(100))
+			batch[i].Message.ID = store.MessageID(id)
+		}
 		if w.r.IntN(3) == 0 { // so that there are flushes, and bodies outside of the tables
 			noise(&batch[i], w.r.IntN(8<<10))
 		}

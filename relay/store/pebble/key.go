@@ -14,7 +14,7 @@ const (
 	spaceMeta     byte = 0x01 // name
 	spaceMessage  byte = 0x10 // message id -> message
 	spaceDelivery byte = 0x20 // message id, number -> delivery; number 0 marks a message that was made without any
-	spaceDue      byte = 0x30 // destination, due time, message id, number -> place, order key of the head of a lane; open deliveries only, and none that is blocked
+	spaceDue      byte = 0x30 // destination, due time, message id, number -> place, order key of the head of a lane; open deliveries only, and none that is blocked or was handed over
 	spaceLane     byte = 0x32 // destination, order key -> nothing; lanes that somebody is in
 	spaceBlocked  byte = 0x33 // destination, order key, place, message id, number -> nothing; blocked deliveries only
 	spaceDead     byte = 0x31 // message id, number -> copy of the row; dead deliveries only

@@ -18,8 +18,9 @@ import (
 // given back.
 type kept struct {
 	store.Delivery
-	queue *queue
-	index int // in the queue's heap
+	queue  *queue
+	index  int     // in the queue's heap
+	cohort *cohort // in which it was handed over if it has no due key, else nil
 }
 
 // claimable returns when the delivery can be claimed.
@@ -60,15 +61,16 @@ func (s *Store) queue(destination string) *queue {
 }
 
 // keep takes an open delivery into memory, or changes it there.
-func (s *Store) keep(d *store.Delivery) {
+func (s *Store) keep(d *store.Delivery) *kept {
 	if k, ok := s.kept[d.ID]; ok {
 		k.Delivery = *d
 		heap.Fix(k.queue, k.index)
-		return
+		return k
 	}
 	k := &kept{Delivery: *d, queue: s.queue(d.Destination)}
 	s.kept[d.ID] = k
 	heap.Push(k.queue, k)
+	return k
 }
 
 // drop forgets a delivery that is kept.

@@ -45,6 +45,8 @@ type Options struct {
 	// Ephemeral says that it is known that the directory does not outlive the
 	// machine or the container, so that nobody needs to be warned of its file system.
 	Ephemeral bool
+
+	cohortMessages, cohortReach uint64 // as the constants of these names
 }
 
 func (o Options) withDefaults() Options {
@@ -62,6 +64,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CacheSize == 0 {
 		o.CacheSize = 8 << 20
+	}
+	if o.cohortMessages == 0 {
+		o.cohortMessages, o.cohortReach = cohortMessages, cohortReach
 	}
 	return o
 }
@@ -268,6 +273,9 @@ func (s *Store) load() error {
 	// The same goes for places: the last one given may have left the disk.
 	s.place = opens << 40
 	if err := firstError(s.loadBooks(), s.loadBuckets(), s.loadNewest()); err != nil {
+		return err
+	}
+	if err := s.recoverHandedOver(); err != nil {
 		return err
 	}
 	b := s.db.NewBatch()

@@ -112,14 +112,10 @@ func (f field) time() time.Time {
 // appendDeliveryRecord encodes all of a delivery but its id, with its last attempt
 // where that is kept in it, else nil. A lease is not kept on disk: a leased
 // delivery is written as the pending one that it will be after the process has
-// ended.
+// ended, and what says that it is leased has no due key.
 func appendDeliveryRecord(b []byte, d *store.Delivery, last *store.Attempt) []byte {
-	state := d.State
-	if state == store.Leased {
-		state = store.Pending
-	}
 	b = appendString(b, 1, d.Destination)
-	b = appendUint(b, 2, uint64(state))
+	b = appendUint(b, 2, uint64(d.State))
 	b = appendTime(b, 3, d.DueAt)
 	b = appendTime(b, 4, d.CreatedAt)
 	b = appendTime(b, 5, d.Since)

@@ -38,21 +38,24 @@ type Store struct {
 	// writer is held, by one value in it, while a transaction is built and
 	// applied. It guards all that follows, which is what the disk will hold as
 	// soon as every commit so far is durable.
-	writer  chan struct{}
-	last    *commit                 // the newest one
-	books   map[string]*store.Books // what is in it is replaced, and never changed
-	queues  map[string]*queue
-	kept    map[store.DeliveryID]*kept
-	lost    map[store.DeliveryID]bool // can not be read
-	buckets []uint32                  // dedupe buckets that have keys, oldest first
-	filters *keyFilters               // of the buckets
-	newest  store.MessageID           // no message has a larger id
-	place   uint64                    // no delivery has a larger one
-	epoch   uint64                    // no lease of an earlier process has a larger one
-	age     age
-	noted   time.Time // the newest time that was written down
-	spare   *txn      // the memory of a former transaction
-	removed removed
+	writer   chan struct{}
+	last     *commit                 // the newest one
+	books    map[string]*store.Books // what is in it is replaced, and never changed
+	queues   map[string]*queue
+	kept     map[store.DeliveryID]*kept
+	lost     map[store.DeliveryID]bool // can not be read
+	buckets  []uint32                  // dedupe buckets that have keys, oldest first
+	filters  *keyFilters               // of the buckets
+	newest   store.MessageID           // no message has a larger id
+	place    uint64                    // no delivery has a larger one
+	cohorts  []*cohort                 // of what was handed over, oldest first
+	mark     store.MessageID           // as the disk has it
+	accepted uint64                    // how many messages this process has accepted
+	epoch    uint64                    // no lease of an earlier process has a larger one
+	age      age
+	noted    time.Time // the newest time that was written down
+	spare    *txn      // the memory of a former transaction
+	removed  removed
 
 	// told are the deliveries that lists and operators could not read.
 	told map[store.DeliveryID]bool

@@ -28,6 +28,7 @@ type txn struct {
 	keys    map[store.DedupeKey]origin
 	buckets map[uint32]bool
 	newest  store.MessageID
+	mark    store.MessageID
 	dedupe  *pebble.Iterator
 	lanes   map[laneName]*lane
 	place   uint64
@@ -36,6 +37,10 @@ type txn struct {
 	room    []store.Delivery // for answers
 	scratch []byte
 	key     []byte
+
+	messages uint64 // how many it accepts
+	cohorts  []*cohort
+	cohort   *cohort // of what it hands over, nil if that is nothing
 
 	attempts *pebble.Iterator // over those of all deliveries
 }
@@ -49,6 +54,9 @@ type change struct {
 	dirty bool           // it has to be written
 	gone  bool           // it is deleted with its message
 	lost  bool           // it can not be read, and nothing but its id is known
+
+	cohort *cohort // in which it was handed over if it has no due key, else nil
+	bare   bool    // it is to have none
 }
 
 // load returns a delivery to be looked at and changed.
@@ -60,7 +68,7 @@ func (t *txn) load(id store.DeliveryID) (*change, error) {
 		return c, nil
 	}
 	if k, ok := t.s.kept[id]; ok {
-		return t.track(change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
+		return t.known(k), nil
 	}
 	t.scratch = appendDeliveryKey(t.scratch[:0], id)
 	b, done, err := t.s.db.Get(t.scratch)
@@ -72,6 +80,11 @@ func (t *txn) load(id store.DeliveryID) (*change, error) {
 	}
 	defer done.Close()
 	return t.read(id, b)
+}
+
+// known tracks a delivery that is in memory.
+func (t *txn) known(k *kept) *change {
+	return t.track(change{Delivery: k.Delivery, was: k.Delivery, kept: true, cohort: k.cohort, bare: k.cohort != nil})
 }
 
 // deliveries returns all deliveries of a message by number, and ErrNotFound
@@ -129,7 +142,7 @@ func (t *txn) made(id store.MessageID) bool {
 // decode tracks a delivery that was read from disk, unless memory knows better.
 func (t *txn) decode(id store.DeliveryID, b []byte) (*change, error) {
 	if k, ok := t.s.kept[id]; ok {
-		return t.track(change{Delivery: k.Delivery, was: k.Delivery, kept: true}), nil
+		return t.known(k), nil
 	}
 	return t.read(id, b)
 }
@@ -139,6 +152,9 @@ func (t *txn) read(id store.DeliveryID, b []byte) (*change, error) {
 	d, last, err := decodeRow(id, b, true)
 	if err != nil {
 		return t.salvage(id, err)
+	}
+	if d.State == store.Leased { // it was handed over, and passed by when the store was opened
+		d.State = store.Pending
 	}
 	return t.track(change{Delivery: d, was: d, last: last}), nil
 }
@@ -193,10 +209,11 @@ func (t *txn) move(c *change, to store.State) {
 // the writer's place has been given up: a transaction that has changed nothing
 // still rests on those before it.
 func (t *txn) commit() *commit {
+	t.handOver()
 	for _, c := range t.changes {
 		switch {
 		case c.gone:
-			if indexed(&c.was) {
+			if indexed(&c.was) && c.cohort == nil {
 				_ = t.batch.SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
 			}
 			t.index(c)
@@ -257,7 +274,8 @@ func (t *txn) gather() {
 // when it is not there and deleted when it is, never otherwise: that is what
 // lets it be deleted by SingleDelete, which leaves nothing behind.
 func (t *txn) write(c *change) {
-	was, is := indexed(&c.was), indexed(&c.Delivery)
+	c.bare = c.bare && c.State == store.Leased
+	was, is := indexed(&c.was) && c.cohort == nil, indexed(&c.Delivery) && !c.bare
 	if was && (!is || !c.was.DueAt.Equal(c.DueAt)) {
 		_ = t.in(spaceDue).SingleDelete(appendDueKey(t.scratch[:0], &c.was), nil)
 	}
@@ -276,20 +294,27 @@ func (t *txn) write(c *change) {
 	t.writeRow(c)
 }
 
-// indexed reports whether a delivery has a due key.
+// indexed reports whether a delivery has a due key, unless it was handed over.
 func indexed(d *store.Delivery) bool { return d.State.Open() && !d.Blocked() }
 
 // take brings memory up to the batch that was applied.
 func (t *txn) take() {
 	s := t.s
 	s.enter(t.books)
+	if t.messages > 0 {
+		s.accepted += t.messages
+		s.cohorts, s.mark = t.cohorts, t.mark
+	}
 	for _, c := range t.changes {
+		if c.dirty || c.gone {
+			t.settle(c)
+		}
 		switch {
 		case c.gone:
 			s.drop(c.ID)
 		case !c.dirty:
 		case c.State == store.Leased, c.kept && c.State == store.Pending && c.was.DueAt.Equal(c.DueAt):
-			s.keep(&c.Delivery)
+			s.keep(&c.Delivery).cohort = c.cohort
 		default:
 			s.drop(c.ID)
 			if indexed(&c.Delivery) {
