@@ -206,11 +206,16 @@ const separated = 256
 // separation keeps messages in files of their own, to which the tables refer, so
 // that a compaction does not copy them. It saves a quarter of the CPU time and
 // most of what compactions write; CockroachDB runs with it by default.
+//
+// The depth is how many of those files a table may refer to before its messages
+// are copied together. Ids grow with time, so those of a table are in few files
+// anyway; Pebble can not know, and assumes the worst of every table that is
+// flushed.
 func separation() pebble.ValueSeparationPolicy {
 	return pebble.ValueSeparationPolicy{
 		Enabled:               true,
 		MinimumSize:           separated,
-		MaxBlobReferenceDepth: 10,
+		MaxBlobReferenceDepth: 1 << 10,
 		RewriteMinimumAge:     0, // what a purge leaves is old
 		TargetGarbageRatio:    0.3,
 	}
@@ -229,8 +234,8 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 		CacheSize:                   s.opts.CacheSize + 2*int64(s.opts.MemTableSize), // Pebble takes memtables out of it
 		MemTableSize:                s.opts.MemTableSize,
 		MemTableStopWritesThreshold: 3,
-		L0CompactionThreshold:       12,
-		L0StopWritesThreshold:       32,
+		L0CompactionThreshold:       20, // fewer compactions; a look into that many tables is cheap beside one
+		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               64 << 20,
 		FlushSplitBytes:             2 << 20,
 		FlushDelayDeleteRange:       10 * time.Second,
