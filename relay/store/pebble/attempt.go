@@ -113,7 +113,7 @@ func (t *txn) log(c *change, given *store.Attempt, superseded, ends bool) {
 func (t *txn) spill(c *change) {
 	if c.last != nil {
 		t.putAttempt(c, c.last, false)
-		c.last = nil
+		c.last, c.spilled = nil, true
 	}
 }
 

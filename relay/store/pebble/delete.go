@@ -75,6 +75,9 @@ func (t *txn) eraseEach(id store.MessageID, all []*change) error {
 		if c.was.State == store.Dead {
 			_ = t.batch.SingleDelete(appendDelivery([]byte{spaceDead}, c.ID), nil)
 		}
+		if c.spilled { // by this transaction, so that it can not be seen below
+			_ = t.in(spaceAttempt).Delete(appendAttemptKey(nil, c.ID, c.was.Attempts), nil)
+		}
 	}
 	prefix := append([]byte{spaceAttempt}, id[:]...)
 	it := t.attempts

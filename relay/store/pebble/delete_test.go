@@ -93,3 +93,29 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 		}
 	}
 }
+
+// An attempt that leaves the record of its delivery in a batch is deleted with it in
+// the same batch.
+func TestDeleteLeavesNoAttemptThatItsBatchHasMoved(t *testing.T) {
+	s, err := Open("store", Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	id := deletable(t, s, store.Dead)
+	d := store.DeliveryID{Message: id, N: 1}
+	answers, err := s.Operate(t.Context(), []store.Operation{
+		{Action: store.ActionRedrive, Delivery: d}, {Action: store.ActionCancel, Delivery: d}, {Action: store.ActionDelete, Delivery: d},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range answers {
+		if a.Err != nil {
+			t.Errorf("operation %d: %v", i, a.Err)
+		}
+	}
+	if n := keysOf(t, s, id); n != 0 {
+		t.Errorf("%d keys are left", n)
+	}
+}

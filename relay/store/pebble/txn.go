@@ -48,12 +48,14 @@ type txn struct {
 // change is a delivery that a transaction has loaded or made.
 type change struct {
 	store.Delivery
-	was   store.Delivery // as the disk has it; its State is 0 for one that is new
-	last  *store.Attempt // the last attempt where that is kept in it, nil elsewhere
-	kept  bool           // it was in memory before
-	dirty bool           // it has to be written
-	gone  bool           // it is deleted with its message
-	lost  bool           // it can not be read, and nothing but its id is known
+	was  store.Delivery // as the disk has it; its State is 0 for one that is new
+	last *store.Attempt // the last attempt where that is kept in it, nil elsewhere
+
+	spilled bool // that attempt has been given a key
+	kept    bool // it was in memory before
+	dirty   bool // it has to be written
+	gone    bool // it is deleted with its message
+	lost    bool // it can not be read, and nothing but its id is known
 
 	cohort *cohort // in which it was handed over if it has no due key, else nil
 	bare   bool    // it is to have none
