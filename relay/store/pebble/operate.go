@@ -90,6 +90,11 @@ type operator struct {
 // operate carries out one operation. It looks before it changes anything.
 func (o *operator) operate(op *store.Operation) (store.Delivery, error) {
 	id := op.Delivery
+	switch op.Action {
+	case store.ActionRedrive, store.ActionReplay, store.ActionCancel, store.ActionDelete:
+	default:
+		return store.Delivery{}, fmt.Errorf("action %q: %w", op.Action, store.ErrInvalid)
+	}
 	if o.deleted[id.Message] {
 		return store.Delivery{}, fmt.Errorf("message %s: %w", id.Message, store.ErrNotFound)
 	}
@@ -107,8 +112,6 @@ func (o *operator) operate(op *store.Operation) (store.Delivery, error) {
 		c, err = o.cancel(id)
 	case store.ActionDelete:
 		return store.Delivery{}, o.deleteEnded(id.Message)
-	default:
-		err = fmt.Errorf("action %q: %w", op.Action, store.ErrInvalid)
 	}
 	if err != nil {
 		return store.Delivery{}, err
