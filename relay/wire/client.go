@@ -49,12 +49,15 @@ func New(address string, o Options) *Client {
 
 // Do sends a finished request and returns its answer, of which the body has come
 // to its end. It ends with ctx, whatever the upstream does, and never sends
-// anything twice.
+// anything twice; nothing at all where ctx has ended already.
 //
 // The error is ErrIncomplete where an answer has begun, and another where none
 // came: ErrNoAnswer, ErrHeadTooLarge, or what the connection, the dialer or
 // net/http's parser says.
 func (c *Client) Do(ctx context.Context, r *Request) (Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return Answer{}, err
+	}
 	for {
 		reused := c.pool.take()
 		if reused == nil {

@@ -317,6 +317,38 @@ func TestRequestEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// counting is a connection that counts the writes to it.
+type counting struct {
+	*net.TCPConn
+	writes *int
+}
+
+func (c counting) Write(p []byte) (int, error) {
+	*c.writes++
+	return c.TCPConn.Write(p)
+}
+
+// An upstream that has taken a request which was over would get it twice.
+func TestRequestIsNotSentWhoseContextHasEnded(t *testing.T) {
+	a := newApp(t, nil)
+	c := a.client(t, Options{})
+	conn, err := net.Dial("tcp", a.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var writes int
+	c.pool.put(newConn(counting{conn.(*net.TCPConn), &writes}))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := post(ctx, t, c); !errors.Is(err, context.Canceled) || writes != 0 {
+		t.Errorf("error %v, %d writes", err, writes)
+	}
+	mustPost(t, c)
+	if writes != 1 {
+		t.Errorf("%d writes, so that the connection was not kept", writes)
+	}
+}
+
 func TestAnswerIsReadToItsEndAndItsHeadIsKept(t *testing.T) {
 	long := strings.Repeat("0123456789", 10000)
 	for name, tc := range map[string]struct {
