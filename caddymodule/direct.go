@@ -91,7 +91,11 @@ func (d *direct) deliver(ctx context.Context, a relay.Attempt, signs *resigner) 
 	}
 	request.Finish(in.Body)
 	answer, err := d.client.Do(ctx, request)
-	if errors.Is(err, wire.ErrIncomplete) && ctx.Err() == nil {
+	switch {
+	case err == nil:
+		// The answer is whole, and counts whatever has ended since.
+		ctx = context.WithoutCancel(ctx)
+	case errors.Is(err, wire.ErrIncomplete) && ctx.Err() == nil:
 		return relay.Result{Outcome: store.Broken, Err: err}, true
 	}
 	rec := &capture{header: answer.Header, status: answer.Status, head: answer.Head}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -395,6 +396,35 @@ func TestP12_DirectAttemptOutlivesItsConfiguration(t *testing.T) {
 		t.Errorf("%s %v", result.Outcome, result.Err)
 	}
 	<-closed
+}
+
+// endedContext is one that has ended without having told anybody yet.
+type endedContext struct {
+	context.Context
+	ended *atomic.Bool
+}
+
+func (c endedContext) Err() error {
+	if c.ended.Load() {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// What the app has taken would be sent again.
+func TestP3_AnswerThatIsWholeCountsThoughTheTimeIsOver(t *testing.T) {
+	for status, want := range map[string]store.Outcome{"200 OK": store.Succeeded, "500 No": store.Refused} {
+		var ended atomic.Bool
+		app := newRawApp(t, func(c net.Conn) bool {
+			ended.Store(true)
+			_, err := io.WriteString(c, "HTTP/1.1 "+status+"\r\nContent-Length: 0\r\n\r\n")
+			return err == nil
+		})
+		f := pairOf(t, app.addr()).direct
+		if result := f.Deliver(endedContext{t.Context(), &ended}, attempt()); result.Outcome != want {
+			t.Errorf("%s: %s %v", status, result.Outcome, result.Err)
+		}
+	}
 }
 
 func TestForwardThatIsNotPlainRunsThroughItsHandlers(t *testing.T) {
