@@ -47,14 +47,16 @@ func watchHealth(engine *pooledEngine, destinations []*Destination) *healthWatch
 
 // follow adds the upstreams of a provisioned proxy.
 func (w *healthWatch) follow(destination string, proxy *reverseproxy.Handler) {
-	if proxy.HealthChecks == nil || proxy.HealthChecks.Active == nil {
+	if proxy.HealthChecks == nil || proxy.HealthChecks.Active == nil || !proxy.HealthChecks.Active.IsEnabled() {
 		return
 	}
 	maxFails := 0
 	if passive := proxy.HealthChecks.Passive; passive != nil {
 		maxFails = passive.MaxFails
 	}
-	w.gap = min(w.gap, time.Duration(proxy.HealthChecks.Active.Interval))
+	if interval := time.Duration(proxy.HealthChecks.Active.Interval); interval > 0 {
+		w.gap = min(w.gap, interval)
+	}
 	for _, upstream := range proxy.Upstreams {
 		w.upstreams = append(w.upstreams, &checkedUpstream{destination: destination, upstream: upstream, maxFails: maxFails})
 	}

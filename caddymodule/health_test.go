@@ -84,3 +84,16 @@ func TestP8_AHealthCheckOfCaddySendsAllOnThatWaits(t *testing.T) {
 		t.Errorf("%d deliveries wait for the app that is still down", n)
 	}
 }
+
+// TestAHealthCheckThatIsNotSwitchedOnIsNotFollowed has options of one, and not what
+// is to be asked for: Caddy makes none of it, and gives it no interval.
+func TestAHealthCheckThatIsNotSwitchedOnIsNotFollowed(t *testing.T) {
+	for _, options := range []string{"health_timeout 5s", "health_headers {\nX-Check 1\n}", "health_interval 1ns", "health_uri /health\nhealth_interval -1s"} {
+		r := start(t, memoryOptions+":0 {\n\trelay /in {\n\t\tforward {\n\t\t\treverse_proxy 127.0.0.1:9 {\n"+options+"\n\t\t\t}\n\t\t}\n\t}\n}\n")
+		w := watchHealth(r.app.engine, r.relay["in"].destinations)
+		w.stop()
+		if w.gap != healthGap || len(w.upstreams) > 0 && !strings.Contains(options, "health_uri") {
+			t.Errorf("%s: %d upstreams are looked at every %s", options, len(w.upstreams), w.gap)
+		}
+	}
+}
