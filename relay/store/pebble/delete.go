@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
@@ -88,17 +86,17 @@ func (t *txn) eraseEach(id store.MessageID, all []*change) error {
 }
 
 // unlistStored deletes the listing keys of one message, and returns the size of its
-// body.
+// body. Those of one that can not be read stay, and lead nowhere.
 func (t *txn) unlistStored(id store.MessageID) (size int64, err error) {
 	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
+	if err == nil {
+		size = t.unlist(id, b)
+		err = done.Close() // which tells what Get does not: that the value could not be read
 	}
-	if err != nil {
-		return 0, err
+	if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+		return size, nil
 	}
-	size = t.unlist(id, b)
-	return size, done.Close()
+	return size, err
 }
 
 // deleteEnded removes a message that has no open delivery.

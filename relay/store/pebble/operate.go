@@ -170,18 +170,18 @@ func (t *txn) replay(id store.MessageID, all []*change, destination string) (*ch
 // bodySize reads how large the body of a stored message is. Of one that can not
 // be read, which whoever delivers it will see, it is 0.
 func (t *txn) bodySize(id store.MessageID) (int64, error) {
+	var size int64
 	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
+	if err == nil {
+		if _, body, err := splitMessage(b); err == nil {
+			size = int64(len(body))
+		}
+		err = done.Close() // which tells what Get does not: that the value could not be read
+	}
 	if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, err
-	}
-	_, body, err := splitMessage(b)
-	if err != nil {
-		body = nil
-	}
-	return int64(len(body)), done.Close()
+	return size, err
 }
 
 func (t *txn) cancel(id store.DeliveryID) (*change, error) {
