@@ -152,6 +152,33 @@ func TestAJobCancelsWhatIsOpen(t *testing.T) {
 	})
 }
 
+// TestAJobCancelsAllOfALane has the first one behind each page come to the head of
+// the lane by that.
+func TestAJobCancelsAllOfALane(t *testing.T) {
+	bubble(t, refuses, func(t *testing.T, r *rig) {
+		const n = 2*jobPage + 10
+		for i := range n {
+			in := r.inbound(fmt.Sprint(i))
+			in.Targets[0].OrderKey = "k"
+			if _, err := r.Accept(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(time.Second)
+		req := JobRequest{Action: store.ActionCancel, Query: store.DeliveryQuery{Destination: "d"}}
+		if got := r.count(req); got != n {
+			t.Errorf("dry run counts %d", got)
+		}
+		job := r.start(req)
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, n, 0)
+		books, _ := r.Books(t.Context())
+		if books["d"].Canceled != n || books["d"].Open != 0 {
+			t.Errorf("books are %+v", books["d"])
+		}
+	})
+}
+
 func TestAJobKeepsToItsRateAndCanBePausedResumedAndCanceled(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		r.deadLetters(100)

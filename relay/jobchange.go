@@ -20,7 +20,7 @@ type change struct {
 // applies reports whether the job has to change a delivery, how, and which
 // destination is concerned. What came after the job is none of its.
 func (r *jobRun) applies(ctx context.Context, d *store.Delivery) (c change, destination string, ok bool, err error) {
-	if !d.Since.Before(r.job.CreatedAt) {
+	if !r.precedes(d) {
 		return change{}, "", false, nil
 	}
 	c = change{operation: store.Operation{Action: r.job.Action, Delivery: d.ID}}
@@ -34,6 +34,16 @@ func (r *jobRun) applies(ctx context.Context, d *store.Delivery) (c change, dest
 	default:
 		return c, d.Destination, true, nil
 	}
+}
+
+// precedes reports whether a delivery was made before the job, and not re-driven
+// after it. One that has come to the head of its lane since then is none that is new.
+func (r *jobRun) precedes(d *store.Delivery) bool {
+	since := d.Since
+	if d.State.Open() && d.Place != 0 && d.Generation == 0 {
+		since = d.CreatedAt
+	}
+	return since.Before(r.job.CreatedAt)
 }
 
 // replays returns where the message of a delivery is to be replayed to, and
