@@ -369,6 +369,63 @@ func TestP11_AJobPutsOffWhatIsDownOrPausedAndComesBackToIt(t *testing.T) {
 	})
 }
 
+// TestP11_AJobPutsOffWhatIsPausedWhileItLags has a destination be paused that the job
+// waits for because enough is due for it.
+func TestP11_AJobPutsOffWhatIsPausedWhileItLags(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		e := r.twoDestinations()
+		e.set(kills)
+		r.deadLetters(jobPage, "d", "e")
+		e.set(nil)
+		r.upstream.set(func(ctx context.Context, a Attempt) Result {
+			time.Sleep(time.Minute) // virtual: only ever called inside a synctest bubble
+			return succeeds(ctx, a)
+		})
+		for i := range 2 * readyWindow {
+			r.accept(fmt.Sprint("new", i), "d")
+		}
+		job := r.start(JobRequest{Action: store.ActionRedrive})
+		settle(10 * time.Second)
+		if j := r.job(job.ID); j.Held != "d" {
+			t.Fatalf("job waits for %q", j.Held)
+		}
+		r.pause("d")
+		settle(10 * time.Minute)
+		if books, _ := r.Books(t.Context()); books["e"].Delivered != jobPage {
+			t.Errorf("books are %+v, want those of the healthy destination delivered", books)
+		}
+		r.upstream.set(nil)
+		r.resume("d")
+		settle(10 * time.Minute)
+		r.expectJob(job.ID, store.JobDone, 2*jobPage, 0)
+	})
+}
+
+// TestAJobGoesOnWhereWhoPausesItGoesAway has the caller give up while the job waits
+// for its commit.
+func TestAJobGoesOnWhereWhoPausesItGoesAway(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.deadLetters(jobPage + 10)
+		hang := make(chan struct{})
+		r.store.operate.set(func([]store.Operation) error {
+			<-hang
+			return nil
+		})
+		job := r.start(JobRequest{Action: store.ActionRedrive})
+		settle(time.Second)
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := r.PauseJob(ctx, job.ID); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("pausing: %v", err)
+			}
+			cancel()
+		}
+		close(hang)
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, jobPage+10, 0)
+	})
+}
+
 func TestP11_NewMessagesDoNotStandBehindAJob(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		r.deadLetters(3000)

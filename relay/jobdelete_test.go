@@ -114,6 +114,31 @@ func TestAJobDoesNotDeleteWhatIsRedrivenMeanwhile(t *testing.T) {
 	})
 }
 
+// TestAJobLooksAtAMessageAgainAfterAPage has the last message of a page get another
+// delivery, which dies, before the rest of it is looked at.
+func TestAJobLooksAtAMessageAgainAfterAPage(t *testing.T) {
+	bubble(t, kills, func(t *testing.T, r *rig) {
+		r.twoDestinations().set(kills)
+		id := r.accept("a", "d", "d").ID
+		settle(time.Minute)
+		r.store.list.set(func(q store.DeliveryQuery) error {
+			if q.After.N == 1 {
+				if _, err := r.Replay(t.Context(), id, "e"); err != nil {
+					t.Error(err)
+				}
+				settle(time.Second)
+			}
+			return nil
+		})
+		job := r.start(JobRequest{Action: store.ActionDelete, Query: store.DeliveryQuery{Destination: "d"}, Rate: 1})
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, 0, 0)
+		if r.removed(id) {
+			t.Error("a message is gone that has a dead delivery, which was not selected")
+		}
+	})
+}
+
 func TestADuplicateOfWhatAJobDeletedIsDropped(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		r.deadLetters(3)

@@ -56,6 +56,7 @@ func (r *jobRun) run(ctx context.Context) {
 		wait, err := r.step(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.fail(err)
+			wait = haltGap
 		}
 		for err = r.save(); err != nil; err = r.save() {
 			r.jobs.session.storeError("keeping how far a job has come", err)
@@ -93,10 +94,11 @@ func (r *jobRun) step(ctx context.Context) (time.Duration, error) {
 	if r.jobs.session.engine.inForce() == nil {
 		return haltGap, nil // nobody can tell yet which destinations there are
 	}
-	if r.lagging != "" && r.jobs.session.dispatcher.lags(r.lagging) {
+	if d := r.jobs.session.dispatcher; r.lagging != "" && d.lags(r.lagging) && !d.halts(r.lagging) {
 		return jobGap, nil
 	}
-	r.lagging = ""
+	// Others may have changed the message that the last page ended in.
+	r.lagging, r.message = "", store.MessageID{}
 	before, after := r.job.Done, r.job.Query.After
 	page, err := r.page(ctx)
 	if err != nil {

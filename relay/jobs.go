@@ -141,7 +141,8 @@ func (js *jobs) start(job *store.Job) {
 	})
 }
 
-// halt stops a job that is worked on, where it stands, and returns when it has.
+// halt stops a job that is worked on, where it stands, and returns when it has. If
+// nobody waits for that any more the job goes on.
 func (js *jobs) halt(ctx context.Context, id string) error {
 	js.mu.Lock()
 	r := js.running[id]
@@ -154,8 +155,29 @@ func (js *jobs) halt(ctx context.Context, id string) error {
 	case <-r.done:
 		return nil
 	case <-ctx.Done():
+		js.goOnAfter(r)
 		return ctx.Err()
 	}
+}
+
+// goOnAfter goes on with a job that was told to stop, once it has.
+func (js *jobs) goOnAfter(r *jobRun) {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	if js.quit {
+		return
+	}
+	js.workers.Go(func() {
+		<-r.done
+		js.turning.Lock()
+		defer js.turning.Unlock()
+		js.mu.Lock()
+		now := js.running[r.job.ID]
+		js.mu.Unlock()
+		if now == nil || now == r {
+			js.goOn(r.job.ID)
+		}
+	})
 }
 
 // turn brings a job into another state.
@@ -167,6 +189,7 @@ func (js *jobs) turn(ctx context.Context, id string, to store.JobState) (store.J
 			return store.Job{}, err
 		}
 	}
+	ctx = context.WithoutCancel(ctx) // what was halted does not stay so for a caller who has gone
 	job, err := js.job(ctx, id)
 	if err != nil {
 		return store.Job{}, err
