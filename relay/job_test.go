@@ -529,6 +529,29 @@ func TestAJobSelectsByTheClockThatMadeTheIDs(t *testing.T) {
 	})
 }
 
+// TestAJobThatIsMadeAsTheSessionBeginsRunsOnce has it be made before those are looked
+// for that go on.
+func TestAJobThatIsMadeAsTheSessionBeginsRunsOnce(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.dead("a")
+		r.pause("d")
+		job := r.start(JobRequest{Action: store.ActionReplay, Query: store.DeliveryQuery{Destination: "d"}})
+		js := r.current.Load().jobs
+		js.mu.Lock()
+		run := js.running[job.ID]
+		js.mu.Unlock()
+		js.resume(t.Context())
+		js.mu.Lock()
+		if now := js.running[job.ID]; now != run {
+			t.Error("the job is worked on twice")
+		}
+		js.mu.Unlock()
+		r.resume("d")
+		settle(time.Minute)
+		r.expectJob(job.ID, store.JobDone, 1, 0)
+	})
+}
+
 // TestAJobGoesOnWhereItsPauseCouldNotBeKept has the store refuse the new state.
 func TestAJobGoesOnWhereItsPauseCouldNotBeKept(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {

@@ -46,7 +46,7 @@ func (js *jobs) resume(ctx context.Context) {
 		return
 	}
 	for _, job := range all {
-		if job.State == store.JobRunning {
+		if job.State == store.JobRunning && !js.works(job.ID) { // it may have been made since
 			js.session.engine.log.Info("going on with a job", zap.String("job", job.ID), zap.String("action", string(job.Action)),
 				zap.Uint64("done", job.Done))
 			js.start(job)
@@ -141,6 +141,22 @@ func (js *jobs) start(job *store.Job) {
 	})
 }
 
+// works reports whether a job is worked on.
+func (js *jobs) works(id string) bool {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	r := js.running[id]
+	if r == nil {
+		return false
+	}
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // halt stops a job that is worked on, where it stands, and returns when it has. If
 // nobody waits for that any more the job goes on.
 func (js *jobs) halt(ctx context.Context, id string) error {
@@ -171,10 +187,7 @@ func (js *jobs) goOnAfter(r *jobRun) {
 		<-r.done
 		js.turning.Lock()
 		defer js.turning.Unlock()
-		js.mu.Lock()
-		now := js.running[r.job.ID]
-		js.mu.Unlock()
-		if now == nil || now == r {
+		if !js.works(r.job.ID) {
 			js.goOn(r.job.ID)
 		}
 	})
