@@ -311,7 +311,7 @@ func TestMistakesOfOperatorsAreExplained(t *testing.T) {
 		{"POST", "/relay/destinations/in/pause", "", 404, "a destination is written <source>:<name>, as in in:default"},
 		{"POST", "/relay/destinations/in%3Atypo/resume", "", 404, "no such destination"},
 		{"POST", "/relay/jobs", `{"action":"replay"}`, 400, "this would replay everything"},
-		{"POST", "/relay/jobs", `{"action":"delete","state":"dead"}`, 400, "this would delete everything"},
+		{"POST", "/relay/jobs", `{"action":"delete","state":"dead"}`, 400, "this would delete everything that is dead, so name"},
 		{"POST", "/relay/jobs", `{"action":"delete","state":"open","source":"in"}`, 400, "only what has ended can be deleted, so cancel it first"},
 		{"POST", "/relay/jobs", `{"action":"destroy","source":"in"}`, 400, `action is "destroy": it is redrive, replay, cancel or delete`},
 		{"POST", "/relay/jobs", `{"action":"redrive","from":"soon"}`, 400, "from is 'soon', which is no time"},

@@ -125,7 +125,11 @@ func (req *JobRequest) job(now time.Time) (*store.Job, error) {
 		return nil, fmt.Errorf("action is %q: it is redrive, replay, cancel or delete: %w", req.Action, store.ErrInvalid)
 	}
 	if req.Action != store.ActionRedrive && !narrow {
-		return nil, fmt.Errorf("this would %s everything, so name a destination, source, type, event id or time: %w", req.Action, store.ErrInvalid)
+		which := ""
+		if req.Query.State != 0 {
+			which = " that is " + req.Query.State.String()
+		}
+		return nil, fmt.Errorf("this would %s everything%s, so name a destination, source, type, event id or time: %w", req.Action, which, store.ErrInvalid)
 	}
 	if req.Action != store.ActionReplay && req.To != "" {
 		return nil, fmt.Errorf("only a replay goes to another destination: %w", store.ErrInvalid)

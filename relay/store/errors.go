@@ -31,9 +31,9 @@ var (
 	// ErrCorrupt says that stored data could not be read back as it was written.
 	ErrCorrupt = errors.New("stored data is corrupt")
 
-	// ErrState says that a delivery is in a state that does not allow what was
-	// asked, such as the re-drive of one that is not dead.
-	ErrState = errors.New("delivery is not in a state that allows this")
+	// ErrState says that a delivery or a job is in a state that does not allow what
+	// was asked, such as the re-drive of one that is not dead.
+	ErrState = errors.New("its state does not allow this")
 
 	// ErrConflict says that an entity has changed since the revision the caller
 	// had read.
