@@ -44,7 +44,7 @@ func (e *Engine) ReplayAll(ctx context.Context, id store.MessageID) ([]store.Del
 	seen := make(map[string]bool)
 	for i := range had {
 		destination := had[i].Destination
-		if seen[destination] {
+		if destination == "" || seen[destination] { // of one that can not be read nobody knows where it was to go
 			continue
 		}
 		seen[destination] = true

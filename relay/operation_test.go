@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/retry"
 	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/store/memory"
 )
 
 // kills answers so that a delivery dies of one attempt.
@@ -198,5 +200,28 @@ func TestP6_ALaneGoesOnBehindADeadDeliveryThatHeldItAndWasDeleted(t *testing.T) 
 		}
 		settle(time.Second)
 		r.expect(next, store.Delivered, 1)
+	})
+}
+
+// rotten is a store that knows of one more delivery of each message, which it can
+// not read.
+type rotten struct{ store.Store }
+
+func (s rotten) Deliveries(ctx context.Context, id store.MessageID) ([]store.Delivery, error) {
+	all, err := s.Store.Deliveries(ctx, id)
+	return append(all, store.Delivery{ID: store.DeliveryID{Message: id, N: uint32(len(all) + 1)}, State: store.Pending}), err
+}
+
+func TestAReplayLeavesOutADeliveryThatCanNotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigOn(t, &intercepted{Store: rotten{kept{memory.New(memory.Options{})}}}, nil)
+		id := r.accept("a").ID
+		settle(time.Second)
+		made, err := r.ReplayAll(t.Context(), id)
+		if err != nil || len(made) != 1 || made[0].Destination != "d" {
+			t.Errorf("made %+v, error %v", made, err)
+		}
+		settle(time.Second)
+		r.close()
 	})
 }
