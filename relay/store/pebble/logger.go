@@ -16,6 +16,7 @@ import (
 type logger struct {
 	zap     *zap.Logger
 	failure *failure
+	rot     *rot
 }
 
 // Infof logs what Pebble does all day.
@@ -49,8 +50,11 @@ func (l *logger) listener() *pebble.EventListener {
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			l.zap.Error("stored data is corrupt", zap.String("path", info.Path), zap.Error(info.Details))
+			l.rot.see()
 		},
-		DiskSlow: l.diskSlow,
+		BlobFileRewriteBegin: func(pebble.BlobFileRewriteInfo) { l.rot.begin() },
+		BlobFileRewriteEnd:   func(pebble.BlobFileRewriteInfo) { l.rot.end() },
+		DiskSlow:             l.diskSlow,
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			l.zap.Warn("store waits for the disk", zap.String("reason", info.Reason))
 		},

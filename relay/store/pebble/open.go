@@ -103,6 +103,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	s.ballast = newBallast(dir, opts.FS, opts.Logger)
 	s.fence = newFence(opts.FS, s.failure.fail, s.ballast.drop)
 	s.ballast.fence = s.fence
+	s.rot = newRot(dir, opts.FS, s.fence, opts.Logger)
 	if err := makeDir(dir, s.fence, s.logger); err != nil {
 		return nil, err
 	}
@@ -111,6 +112,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.rot.load()
 	if err := s.openDB(lock); err != nil {
 		s.fence.sever(failedWait)
 		return nil, err
@@ -211,20 +213,24 @@ const separated = 256
 // are copied together. Ids grow with time, so those of a table are in few files
 // anyway; Pebble can not know, and assumes the worst of every table that is
 // flushed.
-func separation() pebble.ValueSeparationPolicy {
+func (s *Store) separation() pebble.ValueSeparationPolicy {
+	garbage := 0.3
+	if s.rot.found.Load() {
+		garbage = 1 // nothing is rewritten
+	}
 	return pebble.ValueSeparationPolicy{
 		Enabled:               true,
 		MinimumSize:           separated,
 		MaxBlobReferenceDepth: 1 << 10,
 		RewriteMinimumAge:     0, // what a purge leaves is old
-		TargetGarbageRatio:    0.3,
+		TargetGarbageRatio:    garbage,
 	}
 }
 
 // dbOptions returns how Pebble is set up: small, as it shares a machine with
 // what it serves.
 func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
-	log := &logger{zap: s.logger, failure: s.failure}
+	log := &logger{zap: s.logger, failure: s.failure, rot: s.rot}
 	o := &pebble.Options{
 		FS:                          s.fence,
 		Lock:                        lock,
@@ -242,7 +248,7 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 		MaxOpenFiles:                256,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
-	o.Experimental.ValueSeparationPolicy = separation
+	o.Experimental.ValueSeparationPolicy = s.separation
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = newDedupeFilter()
 	}

@@ -176,7 +176,7 @@ func (t *txn) bodySize(id store.MessageID) (int64, error) {
 		if _, body, err := splitMessage(b); err == nil {
 			size = int64(len(body))
 		}
-		err = done.Close() // which tells what Get does not: that the value could not be read
+		err = t.s.closeValue(done)
 	}
 	if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
 		return 0, nil

@@ -160,7 +160,10 @@ func (w *sweep) run(t *txn) error {
 			return err
 		}
 	}
-	return firstError(it.Error(), heads.Error())
+	if err := heads.Error(); !pebble.IsCorruptionError(err) { // a message that can not be read goes all the same
+		return firstError(it.Error(), err)
+	}
+	return it.Error()
 }
 
 // newest returns the time of the newest message that can have outlived its time:

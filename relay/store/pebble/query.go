@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -24,8 +25,18 @@ func (s *Store) message(id store.MessageID) (*store.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, explainRead(err))
 	}
-	defer done.Close()
-	return decodeMessage(id, b)
+	m, err := decodeMessage(id, b)
+	return m, firstError(err, s.closeValue(done))
+}
+
+// closeValue ends the reading of a message. Only that tells whether it could be
+// read: Get hands out an empty value where it could not.
+func (s *Store) closeValue(done io.Closer) error {
+	err := done.Close()
+	if pebble.IsCorruptionError(err) {
+		s.rot.see()
+	}
+	return explainRead(err)
 }
 
 // explainRead says in the words of package store what Pebble says.
@@ -91,22 +102,43 @@ func (s *Store) listMessages(ctx context.Context, q *store.MessageQuery) ([]stor
 		valid = it.SeekLT(append(slices.Clip(prefix), q.Before[:]...))
 	}
 	var found []store.Message
-	for ; valid && len(found) < q.Limit; valid = it.Prev() {
+	for valid && len(found) < q.Limit {
 		if err := firstError(ctx.Err(), s.ended()); err != nil {
 			return nil, err
 		}
-		m, err := s.head(it)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
+		key := it.Key()
+		id := store.MessageID(key[len(key)-idLen:])
+		m, err := s.head(it, id)
 		if err != nil {
-			return nil, err
+			if err := s.passMessage(ctx, id, err); err != nil {
+				return nil, err
+			}
+			valid = it.SeekLT(slices.Clone(key)) // which forgets that a value could not be read
+			continue
 		}
 		if selects(q, m) {
 			found = append(found, *m)
 		}
+		valid = it.Prev()
 	}
 	return found, it.Error()
+}
+
+// passMessage goes on behind a message that can not be read, or is listed and not
+// there: one must not hide all others.
+func (s *Store) passMessage(ctx context.Context, id store.MessageID, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if !errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	s.tell("a message can not be read, and is left out of what is listed", store.DeliveryID{Message: id}, err)
+	return nil
 }
 
 // listType lists messages of one type.
@@ -117,11 +149,11 @@ func (s *Store) listType(ctx context.Context, q *store.MessageQuery) ([]store.Me
 	}
 	g.fits = func(id store.MessageID) (*store.Message, error) {
 		m, err := s.headOf(id)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, nil
+		if err != nil {
+			return nil, s.passMessage(ctx, id, err)
 		}
-		if err != nil || !selects(q, m) {
-			return nil, err
+		if !selects(q, m) {
+			return nil, nil
 		}
 		return m, nil
 	}
@@ -150,11 +182,8 @@ func listingPrefix(q *store.MessageQuery) []byte {
 
 // head returns the message that an iterator over listing keys or messages points
 // to, without its body.
-func (s *Store) head(it *pebble.Iterator) (*store.Message, error) {
-	key := it.Key()
-	var id store.MessageID
-	copy(id[:], key[len(key)-idLen:])
-	if key[0] != spaceMessage {
+func (s *Store) head(it *pebble.Iterator, id store.MessageID) (*store.Message, error) {
+	if it.Key()[0] != spaceMessage {
 		return s.headOf(id)
 	}
 	head, _, err := splitMessage(it.Value())

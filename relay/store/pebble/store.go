@@ -56,6 +56,7 @@ type Store struct {
 	noted    time.Time // the newest time that was written down
 	spare    *txn      // the memory of a former transaction
 	removed  removed
+	rot      *rot
 
 	// told are the deliveries that lists and operators could not read.
 	told map[store.DeliveryID]bool

@@ -349,12 +349,15 @@ func (s *Store) headOf(id store.MessageID) (*store.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, explainRead(err))
 	}
-	defer done.Close()
+	var m *store.Message
 	head, _, err := splitMessage(b)
-	if err != nil {
+	if err == nil {
+		m, err = decodeHead(id, head)
+	}
+	if err := firstError(err, s.closeValue(done)); err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
-	return decodeHead(id, head)
+	return m, nil
 }
 
 // between returns an iterator over the keys from lower on and before upper.
