@@ -35,7 +35,7 @@ type Options struct {
 	LockWait time.Duration
 
 	// MemTableSize bounds a memtable in bytes, of which up to three exist under
-	// load. The default is 16 MiB. On a volume under 1 GiB it is made smaller, since
+	// load. The default is 8 MiB. On a volume under 1 GiB it is made smaller, since
 	// the log takes as much space.
 	MemTableSize uint64
 
@@ -60,7 +60,7 @@ func (o Options) withDefaults() Options {
 		o.LockWait = 10 * time.Second
 	}
 	if o.MemTableSize == 0 {
-		o.MemTableSize = 16 << 20
+		o.MemTableSize = 8 << 20
 	}
 	if o.CacheSize == 0 {
 		o.CacheSize = 8 << 20
@@ -240,8 +240,8 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 		CacheSize:                   s.opts.CacheSize + 2*int64(s.opts.MemTableSize), // Pebble takes memtables out of it
 		MemTableSize:                s.opts.MemTableSize,
 		MemTableStopWritesThreshold: 3,
-		L0CompactionThreshold:       20, // fewer compactions; a look into that many tables is cheap beside one
-		L0StopWritesThreshold:       40,
+		L0CompactionThreshold:       30, // fewer compactions; a look into that many tables is cheap beside one
+		L0StopWritesThreshold:       60,
 		LBaseMaxBytes:               64 << 20,
 		FlushSplitBytes:             2 << 20,
 		FlushDelayDeleteRange:       10 * time.Second,
