@@ -18,6 +18,11 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/wire"
 )
 
+// largestDirect is the largest request, with its headers, that is made directly. It
+// must fit what a connection takes in without being read, or an app that answers
+// before it has read all could not be heard.
+const largestDirect = 64 << 10
+
 // direct makes the attempts of a plain proxy: with the same bytes to the upstream
 // and the same outcomes as Caddy's own, at less than half of the cost.
 type direct struct {
@@ -89,7 +94,9 @@ func (d *direct) deliver(ctx context.Context, a relay.Attempt, signs *resigner) 
 	if !made {
 		return relay.Result{}, false
 	}
-	request.Finish(in.Body)
+	if request.Finish(in.Body); request.Size() > largestDirect {
+		return relay.Result{}, false
+	}
 	answer, err := d.client.Do(ctx, request)
 	switch {
 	case err == nil:

@@ -481,6 +481,27 @@ func TestForwardIsNotDirectWhereCaddysProxyLogsItsWork(t *testing.T) {
 	}
 }
 
+func TestForwardIsNotDirectWhereCaddyTracesHandlers(t *testing.T) {
+	r, err := provision(t, strings.Replace(memoryOptions, "{\n", "{\n\tservers {\n\t\ttrace\n\t}\n", 1)+":0 {\n\tlog\n\trelay /in app:80\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.relay["in"].destinations[0].forward.direct != nil {
+		t.Error("it is made directly")
+	}
+}
+
+func TestRequestThatMayNotFitItsConnectionIsNotMadeDirectly(t *testing.T) {
+	app := newRawApp(t, func(net.Conn) bool { return false })
+	for size, want := range map[int]bool{60 << 10: true, 64 << 10: false} {
+		a := attempt()
+		a.Message.Request.Header = http.Header{"X-Large": {strings.Repeat("x", size)}}
+		if _, made := newDirect(&plainProxy{address: app.addr()}).deliver(t.Context(), a, nil); made != want {
+			t.Errorf("with a header of %d bytes: %t", size, made)
+		}
+	}
+}
+
 // Caddy's proxy, which knows of nobody to switch protocols with, answers nothing.
 func TestUpstreamThatSwitchesProtocolsGivesNoAnswer(t *testing.T) {
 	app := newRawApp(t, func(c net.Conn) bool {

@@ -143,7 +143,7 @@ func TestRefusalsByStatus(t *testing.T) {
 }
 
 func TestMethodThatIsNotTakenIsNoWarning(t *testing.T) {
-	r := start(t, ":0 {\nrelay /in localhost:1 {\nverify stripe "+stripeSecret+"\n}\nrespond 404\n}\n")
+	r := start(t, memoryOptions+":0 {\nrelay /in localhost:1 {\nverify stripe "+stripeSecret+"\n}\nrespond 404\n}\n")
 	serve(t, r.relay["in"], httptest.NewRequest(http.MethodGet, "/in", nil))
 	serve(t, r.relay["in"], post("/in", "{}"))
 	for message, level := range map[string]zapcore.Level{"refused: method": zapcore.InfoLevel, "refused: missing": zapcore.WarnLevel} {

@@ -148,3 +148,6 @@ func debugging(ctx caddy.Context) bool {
 	return ctx.Logger(new(reverseproxy.Handler)).Core().Enabled(zap.DebugLevel) ||
 		ctx.Logger(new(rewrite.Rewrite)).Core().Enabled(zap.DebugLevel)
 }
+
+// traced reports whether a server logs which handlers a request runs through.
+func traced(server *caddyhttp.Server) bool { return server.Logs != nil && server.Logs.Trace }

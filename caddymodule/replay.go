@@ -58,7 +58,7 @@ func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteLis
 		server:      server,
 		log:         ctx.Logger().With(zap.String("destination", destination)),
 	}
-	if isPlain {
+	if isPlain && !traced(server) {
 		f.direct = newDirect(proxy)
 	}
 	return f, nil

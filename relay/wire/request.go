@@ -40,6 +40,9 @@ func (r *Request) Release() {
 	}
 }
 
+// Size returns how long the request is on the wire so far, in bytes.
+func (r *Request) Size() int { return len(r.bytes) }
+
 // Start begins a request. target is the path, which begins with a slash, and the
 // query, both escaped. The error says what of it no request can hold; what net/http
 // would correct is such, too.
