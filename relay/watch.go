@@ -36,6 +36,11 @@ func (w *watch) steady(now, armed time.Time, fired bool) time.Time {
 		least = armed
 	}
 	if now.Before(least) {
+		if least.After(w.latest) {
+			// So much had passed before a step back that was seen too late. What was
+			// started since is on record for a time before that.
+			w.leapt += least.Sub(latest(now, w.latest))
+		}
 		w.behind += least.Sub(now)
 		now = least
 	}
@@ -44,6 +49,14 @@ func (w *watch) steady(now, armed time.Time, fired bool) time.Time {
 	}
 	w.latest = now
 	return now
+}
+
+// latest returns the later of two times.
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // after returns the time that is d after t, zero if t is.

@@ -197,3 +197,25 @@ func steppingEngine(t *testing.T, test func(t *testing.T, e *Engine, c *stepping
 		}
 	})
 }
+
+// TestT17_WhatAStepBackHidesIsNoTimeForARate sets a clock back long before that is
+// seen, which is when a timer fires that was set before.
+func TestT17_WhatAStepBackHidesIsNoTimeForARate(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const back = -22 * time.Minute
+	at := func(passed time.Duration) time.Time { return begin.Add(passed) }
+	armed := at(56 * time.Second)
+	var w watch
+	w.steady(at(0), armed, false)
+	first := w.steady(at(33*time.Second+back), armed, false).Add(-w.leapt)
+	steady := w.steady(at(56*time.Second+back), armed, true)
+	if !steady.Equal(armed) {
+		t.Errorf("a timer for %v has fired, and it is %v", armed, steady)
+	}
+	if passed := steady.Add(-w.leapt).Sub(first); passed > 23*time.Second {
+		t.Errorf("for rates %v have passed in 23 s", passed)
+	}
+	if later := w.steady(at(66*time.Second+back), armed, false); later.Sub(steady) != 10*time.Second {
+		t.Errorf("afterwards %v have passed in 10 s", later.Sub(steady))
+	}
+}
