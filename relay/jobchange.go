@@ -52,7 +52,7 @@ func (r *jobRun) replays(ctx context.Context, d *store.Delivery) (to string, ok 
 	if to = r.job.To; to == "" {
 		to = d.Destination
 	}
-	if _, ok, err = r.look(ctx, d.ID.Message); err != nil || !ok || slices.Contains(r.taken, to) {
+	if ok, err = r.look(ctx, d.ID.Message); err != nil || !ok || slices.Contains(r.taken, to) {
 		return to, false, err
 	}
 	r.taken = append(r.taken, to)
@@ -63,7 +63,7 @@ func (r *jobRun) replays(ctx context.Context, d *store.Delivery) (to string, ok 
 // deleted: not before its last selected delivery, and not if another one may still
 // be delivered, because it is open, or dead and not selected.
 func (r *jobRun) deletes(ctx context.Context, d *store.Delivery) (all []store.Delivery, ok bool, err error) {
-	if _, ok, err = r.look(ctx, d.ID.Message); err != nil || !ok {
+	if ok, err = r.look(ctx, d.ID.Message); err != nil || !ok {
 		return nil, false, err
 	}
 	q := &r.job.Query
@@ -77,18 +77,18 @@ func (r *jobRun) deletes(ctx context.Context, d *store.Delivery) (all []store.De
 	return r.all, true, nil
 }
 
-// look reads the deliveries of a message, unless it was the last one, and reports
-// whether it is there.
-func (r *jobRun) look(ctx context.Context, id store.MessageID) (all []store.Delivery, ok bool, err error) {
+// look reads the deliveries of a message into all, unless it was the last one, and
+// reports whether it is there.
+func (r *jobRun) look(ctx context.Context, id store.MessageID) (ok bool, err error) {
 	if r.message == id {
-		return r.all, true, nil
+		return true, nil
 	}
-	all, err = r.jobs.session.store.Deliveries(ctx, id)
+	all, err := r.jobs.session.store.Deliveries(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, false, nil
+		return false, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	r.message, r.all, r.taken = id, all, r.taken[:0]
 	for i := range all {
@@ -96,5 +96,5 @@ func (r *jobRun) look(ctx context.Context, id store.MessageID) (all []store.Deli
 			r.taken = append(r.taken, all[i].Destination)
 		}
 	}
-	return all, true, nil
+	return true, nil
 }

@@ -178,7 +178,7 @@ func (t *txn) bodySize(id store.MessageID) (int64, error) {
 		}
 		err = t.s.closeValue(done)
 	}
-	if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+	if illegible(err) {
 		return 0, nil
 	}
 	return size, err

@@ -39,6 +39,13 @@ func (s *Store) closeValue(done io.Closer) error {
 	return explainRead(err)
 }
 
+// illegible reports whether an error says that something is not there, or is and
+// has rotted.
+func illegible(err error) bool {
+	err = explainRead(err)
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt)
+}
+
 // explainRead says in the words of package store what Pebble says.
 func explainRead(err error) error {
 	switch {

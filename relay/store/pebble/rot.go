@@ -3,7 +3,6 @@
 package pebble
 
 import (
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -93,9 +92,7 @@ func (r *rot) write(strikes int) {
 	if err != nil {
 		return
 	}
-	if hasModes(r.fs) {
-		_ = os.Chmod(r.path, fileMode)
-	}
+	_ = r.fence.makePrivate(r.path)
 	_, _ = f.Write(make([]byte, min(strikes, maxStrikes)))
 	_ = f.Close()
 }

@@ -3,8 +3,6 @@
 package pebble
 
 import (
-	"errors"
-
 	"go.uber.org/zap"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -24,7 +22,7 @@ func (t *txn) setDead(c *change) {
 // salvage tracks the copy of a dead delivery whose row could not be read, and
 // returns the error of the row where there is none.
 func (t *txn) salvage(id store.DeliveryID, cause error) (*change, error) {
-	if err := explainRead(cause); !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound) {
+	if !illegible(cause) {
 		return nil, cause
 	}
 	b, done, err := t.s.db.Get(appendDelivery([]byte{spaceDead}, id))

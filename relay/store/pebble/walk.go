@@ -154,8 +154,8 @@ func (w *walk) rows(t *txn) error {
 // pass goes on behind a delivery that can not be read: one must not hide all
 // others.
 func (w *walk) pass(id store.DeliveryID, err error) error {
-	if err := explainRead(err); !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound) {
-		return err
+	if !illegible(err) {
+		return explainRead(err)
 	}
 	w.s.tell("a delivery can not be read, and is left out of what is listed", id, err)
 	return nil
@@ -332,14 +332,13 @@ func (w *walk) fitsHead(id store.MessageID) (bool, error) {
 	}
 	m, err := w.s.headOf(id)
 	w.last, w.fits = id, false
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+	if illegible(err) {
 		return false, nil // nobody can tell whether it would be selected
 	}
 	if err != nil {
 		return false, err
 	}
-	q := w.q
-	w.fits = (q.Source == "" || q.Source == m.Source) && (q.Type == "" || q.Type == m.Type) && (q.EventID == "" || q.EventID == m.EventID)
+	w.fits = selects(&store.MessageQuery{Source: w.q.Source, Type: w.q.Type, EventID: w.q.EventID}, m)
 	return w.fits, nil
 }
 
