@@ -6,10 +6,8 @@ import (
 	"net/http"
 
 	"github.com/caddy-relay/caddy-relay/relay"
+	"github.com/caddy-relay/caddy-relay/relay/wire"
 )
-
-// headSize is how much of an answer's body is kept with its attempt.
-const headSize = 1 << 10
 
 // capture takes the answer of a chain of handlers, of which it keeps status,
 // headers and the first bytes of the body.
@@ -49,7 +47,7 @@ func (c *capture) WriteHeader(status int) {
 // Write keeps what fits.
 func (c *capture) Write(p []byte) (int, error) {
 	c.WriteHeader(http.StatusOK)
-	if room := headSize - len(c.head); room > 0 {
+	if room := wire.HeadSize - len(c.head); room > 0 {
 		c.head = append(c.head, p[:min(room, len(p))]...)
 	}
 	c.waiter.Write(p)

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
+	"github.com/caddy-relay/caddy-relay/relay/wire"
 )
 
 func TestOutcomeIsReadFromContextThenErrorThenStatus(t *testing.T) {
@@ -113,7 +114,7 @@ func TestCaptureSkipsInterimAnswersAndCapsTheBody(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
-	if c.status != http.StatusAccepted || len(c.head) != headSize {
+	if c.status != http.StatusAccepted || len(c.head) != wire.HeadSize {
 		t.Errorf("status %d, %d bytes", c.status, len(c.head))
 	}
 }

@@ -20,26 +20,13 @@ const settleTime = 500 * time.Millisecond
 func (a *App) settle() {
 	over := time.NewTimer(settleTime)
 	defer over.Stop()
-	for _, f := range a.forwards() {
+	for _, d := range a.destinations() {
 		select {
-		case <-f.running.none():
+		case <-d.forward.running.none():
 		case <-over.C:
 			return
 		}
 	}
-}
-
-// forwards returns those of all destinations.
-func (a *App) forwards() []*forward {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []*forward
-	for _, s := range a.sources {
-		for _, d := range s.destinations {
-			all = append(all, d.forward)
-		}
-	}
-	return all
 }
 
 // tally counts what is under way, and can be waited for by one at a time.

@@ -12,16 +12,7 @@ import (
 // lose an answer that is just coming (TestP12_ReloadUnderLoad: a delivery that the
 // app had answered with 200 was sent once more).
 func TestP12_ShortAttemptEndsBeforeItsProxyIsCleanedUp(t *testing.T) {
-	begun, release := make(chan struct{}), make(chan struct{})
-	h, r := relayOf(t, newUpstream(t, func(http.ResponseWriter, *http.Request) {
-		close(begun)
-		<-release
-	}))
-	h.destinations[0].forward.direct = nil
-	if w := serve(t, h, signed("/in", `{"id":"evt_1"}`)); w.Code != http.StatusOK {
-		t.Fatalf("answered %d", w.Code)
-	}
-	<-begun
+	r, release := attempting(t)
 	time.AfterFunc(settleTime/20, func() { close(release) })
 	if err := r.app.Stop(); err != nil {
 		t.Fatal(err)
@@ -32,16 +23,11 @@ func TestP12_ShortAttemptEndsBeforeItsProxyIsCleanedUp(t *testing.T) {
 	r.app.generation = nil // it is stopped
 }
 
-// under returns how many attempts of a configuration are under way.
-func under(a *App) (n int64) {
-	for _, f := range a.forwards() {
-		n += f.running.n.Load()
-	}
-	return n
-}
-
-func TestALongAttemptDoesNotHoldUpAReload(t *testing.T) {
-	begun, release := make(chan struct{}), make(chan struct{})
+// attempting returns an app with one attempt under way through Caddy's proxy, which
+// is answered once release is closed.
+func attempting(t *testing.T) (r *running, release chan struct{}) {
+	begun := make(chan struct{})
+	release = make(chan struct{})
 	h, r := relayOf(t, newUpstream(t, func(http.ResponseWriter, *http.Request) {
 		close(begun)
 		<-release
@@ -51,6 +37,19 @@ func TestALongAttemptDoesNotHoldUpAReload(t *testing.T) {
 		t.Fatalf("answered %d", w.Code)
 	}
 	<-begun
+	return r, release
+}
+
+// under returns how many attempts of a configuration are under way.
+func under(a *App) (n int64) {
+	for _, d := range a.destinations() {
+		n += d.forward.running.n.Load()
+	}
+	return n
+}
+
+func TestALongAttemptDoesNotHoldUpAReload(t *testing.T) {
+	r, release := attempting(t)
 	if err := r.app.Stop(); err != nil {
 		t.Fatal(err)
 	}
