@@ -144,7 +144,7 @@ func BenchmarkLane(b *testing.B) {
 	for _, backlog := range []int{0, 100_000} {
 		b.Run(fmt.Sprintf("backlog=%d", backlog), func(b *testing.B) {
 			dir := b.TempDir()
-			fillLane(b, dir, backlog+b.N)
+			fill(b, dir, backlog+b.N, store.NewDelivery{Destination: "d", OrderKey: "k"}, nil)
 			delivered := make(chan struct{}, b.N)
 			e := New(Options{Open: func(context.Context) (store.Store, error) { return pebble.Open(dir, pebble.Options{}) }})
 			e.Attach(&Generation{Destinations: []Destination{{ID: "d", Deliverer: &upstream{answer: func(ctx context.Context, a Attempt) Result {
@@ -170,8 +170,9 @@ func BenchmarkLane(b *testing.B) {
 	}
 }
 
-// fillLane puts messages of one order key into a store.
-func fillLane(b *testing.B, dir string, n int) {
+// fill puts messages with a delivery each into a store, of which end may be given
+// those that were accepted together.
+func fill(b *testing.B, dir string, n int, delivery store.NewDelivery, end func(store.Store, []store.Accepted) error) {
 	b.Helper()
 	st, err := pebble.Open(dir, pebble.Options{})
 	if err != nil {
@@ -184,9 +185,13 @@ func fillLane(b *testing.B, dir string, n int) {
 			m := &store.Message{ID: ids.next(time.Now()), Source: "s"}
 			m.Request.Body = make([]byte, 1024)
 			m.BodySum = sha256.Sum256(m.Request.Body)
-			batch[i] = store.Acceptance{Message: m, Deliveries: []store.NewDelivery{{Destination: "d", OrderKey: "k"}}}
+			batch[i] = store.Acceptance{Message: m, Deliveries: []store.NewDelivery{delivery}}
 		}
-		if _, err := st.Accept(b.Context(), batch); err != nil {
+		accepted, err := st.Accept(b.Context(), batch)
+		if err == nil && end != nil {
+			err = end(st, accepted)
+		}
+		if err != nil {
 			b.Fatal(err)
 		}
 		n -= len(batch)
@@ -238,33 +243,12 @@ func runJob(b *testing.B, action store.JobAction) {
 // fillDead puts messages with a dead delivery to d into a store.
 func fillDead(b *testing.B, dir string, n int) {
 	b.Helper()
-	st, err := pebble.Open(dir, pebble.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ids := newMessageIDs()
-	for n > 0 {
-		batch := make([]store.Acceptance, min(n, 1000))
-		for i := range batch {
-			m := &store.Message{ID: ids.next(time.Now()), Source: "s"}
-			m.Request.Body = make([]byte, 1024)
-			m.BodySum = sha256.Sum256(m.Request.Body)
-			batch[i] = store.Acceptance{Message: m, Deliveries: []store.NewDelivery{{Destination: "d", Lease: time.Hour}}}
-		}
-		accepted, err := st.Accept(b.Context(), batch)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ends := make([]store.Finish, len(batch))
+	fill(b, dir, n, store.NewDelivery{Destination: "d", Lease: time.Hour}, func(st store.Store, accepted []store.Accepted) error {
+		ends := make([]store.Finish, len(accepted))
 		for i := range accepted {
 			ends[i] = store.Finish{Lease: accepted[i].Deliveries[0].Lease(), State: store.Dead}
 		}
-		if _, err := st.Finish(b.Context(), ends); err != nil {
-			b.Fatal(err)
-		}
-		n -= len(batch)
-	}
-	if err := st.Close(); err != nil {
-		b.Fatal(err)
-	}
+		_, err := st.Finish(b.Context(), ends)
+		return err
+	})
 }

@@ -21,40 +21,48 @@ func (r *rig) removed(id store.MessageID) bool {
 	return err != nil
 }
 
+// ended accepts messages that have come to all ends that deliveries to d and e can
+// have, the last to be open at e, and returns them by name.
+func (r *rig) ended(e *upstream) map[string]store.MessageID {
+	r.t.Helper()
+	messages := make(map[string]store.MessageID)
+	for _, c := range []struct {
+		name       string
+		d, e       bool // to be killed there
+		open, both bool
+	}{
+		{name: "delivered"},
+		{name: "dead", d: true},
+		{name: "delivered to both", both: true},
+		{name: "dead elsewhere", e: true, both: true},
+		{name: "dead at both", d: true, e: true, both: true},
+		{name: "open elsewhere", both: true, open: true},
+	} {
+		r.upstream.set(nil)
+		e.set(nil)
+		if c.d {
+			r.upstream.set(kills)
+		}
+		if c.e {
+			e.set(kills)
+		}
+		if c.open {
+			r.pause("e")
+		}
+		to := []string{"d"}
+		if c.both {
+			to = append(to, "e")
+		}
+		messages[c.name] = r.accept(c.name, to...).ID
+		settle(time.Minute)
+	}
+	return messages
+}
+
 func TestAJobDeletesNoMessageThatMayStillBeDelivered(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		e := r.twoDestinations()
-		messages := make(map[string]store.MessageID)
-		for _, c := range []struct {
-			name       string
-			d, e       bool // to be killed there
-			open, both bool
-		}{
-			{name: "delivered"},
-			{name: "dead", d: true},
-			{name: "delivered to both", both: true},
-			{name: "dead elsewhere", e: true, both: true},
-			{name: "dead at both", d: true, e: true, both: true},
-			{name: "open elsewhere", both: true, open: true},
-		} {
-			r.upstream.set(nil)
-			e.set(nil)
-			if c.d {
-				r.upstream.set(kills)
-			}
-			if c.e {
-				e.set(kills)
-			}
-			if c.open {
-				r.pause("e")
-			}
-			to := []string{"d"}
-			if c.both {
-				to = append(to, "e")
-			}
-			messages[c.name] = r.accept(c.name, to...).ID
-			settle(time.Minute)
-		}
+		messages := r.ended(e)
 		before, _ := r.Books(t.Context())
 		for _, c := range []struct {
 			query store.DeliveryQuery
