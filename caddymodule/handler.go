@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -109,14 +108,6 @@ func (h *Handler) identify(request *scheme.Request, verdict scheme.Verdict) ([][
 	}
 	metrics.undeduped.WithLabelValues(h.Name).Inc()
 	return nil, nil
-}
-
-// makeKnown makes the facts of a message known to what runs after us, under the id
-// that it has got.
-func makeKnown(r *http.Request, message *store.Message, id store.MessageID) {
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(messageFacts(message, id).get)
-	}
 }
 
 // duplicate tells of a duplicate.

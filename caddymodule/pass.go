@@ -90,7 +90,7 @@ func (h *Handler) pass(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	defer p.Drop()
 	h.handOn(r, m)
-	makeKnown(r, m, m.ID)
+	makeKnown(replacerOf(r), m, m.ID)
 	pw := newPassWriter(w, r, p, func(err error) { h.refuse(w, r, unaccepted(err)) })
 	err = next.ServeHTTP(pw, r)
 	return nil, h.passed(w, r, pw, err)

@@ -3,8 +3,11 @@
 package caddymodule
 
 import (
+	"net/http"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-relay/caddy-relay/relay"
 	"github.com/caddy-relay/caddy-relay/relay/scheme"
@@ -23,9 +26,19 @@ type facts struct {
 	attempt     uint32
 }
 
-// messageFacts are the facts that are known when a message has been accepted.
-func messageFacts(m *store.Message, id store.MessageID) facts {
-	return facts{message: m, id: id}
+// makeKnown makes the facts of a message known to what runs after us, under the id
+// that it has got.
+func makeKnown(repl *caddy.Replacer, m *store.Message, id store.MessageID) {
+	if repl != nil {
+		repl.Map(facts{message: m, id: id}.get)
+	}
+}
+
+// replacerOf returns what evaluates the placeholders of a request, nil where
+// nothing does.
+func replacerOf(r *http.Request) *caddy.Replacer {
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	return repl
 }
 
 // attemptFacts are the facts that are known in a forward.

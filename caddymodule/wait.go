@@ -40,11 +40,14 @@ func (h *Handler) accept(ctx context.Context, w http.ResponseWriter, r *http.Req
 		in.Waiter = relay.NewWaiter(h.engine.Budget().Reserve(h.Name), maxAnswerHeader, maxAnswer)
 		defer in.Waiter.Leave()
 	}
+	// Found now, while the way to it is in the caches of the processor: once the
+	// commit is done it is not any more.
+	repl := replacerOf(r)
 	receipt, err := h.engine.Accept(ctx, in)
 	if err != nil {
 		return shed(unaccepted(err), s, in.Message)
 	}
-	makeKnown(r, in.Message, receipt.ID)
+	makeKnown(repl, in.Message, receipt.ID)
 	if receipt.Verdict != store.Fresh {
 		h.duplicate(receipt)
 	} else if h.Wait > 0 {
