@@ -20,6 +20,9 @@ import (
 func (h *Handler) handshake(ctx context.Context, w http.ResponseWriter, request *scheme.Request) (answered bool, asked []*binding, refused *refusal) {
 	var nearest *scheme.Failure
 	for _, b := range h.bindings {
+		if len(b.scheme.Handshakes) == 0 {
+			continue
+		}
 		if err := b.prepare(ctx); err != nil {
 			return false, nil, unaccepted(err)
 		}

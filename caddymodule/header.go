@@ -50,12 +50,8 @@ func (f *fieldFilter) passes(name string) bool {
 // with room for more of them.
 func captureHeader(in http.Header, forwarding bool, drop []string, room int) http.Header {
 	filter := fieldFilter{forwarding, connectionNamed(in), drop}
-	lines := 0
-	for _, values := range in {
-		lines += len(values)
-	}
 	out := make(http.Header, len(in)+room)
-	all := make([]string, 0, lines) // what the values of all headers share
+	all := make([]string, 0, len(in)) // what the values of all headers share, but of those that came in many lines
 	for name, values := range in {
 		if !filter.passes(name) || !validField(name, values) {
 			continue

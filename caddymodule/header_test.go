@@ -51,6 +51,24 @@ func TestP7_EndToEndHeadersAreKeptAndOthersAreNot(t *testing.T) {
 	}
 }
 
+func TestP7_HeadersOfManyLinesAreKeptBesideOthers(t *testing.T) {
+	in := http.Header{"A": {"1"}, "B": {"2", "3", "4", "5", "6", "7"}, "C": {"8", "9"}, "D": {"10"}}
+	got := captureHeader(in, false, nil, 0)
+	if !maps.EqualFunc(got, in, slices.Equal) {
+		t.Errorf("kept %v of %v", got, in)
+	}
+	for name := range got {
+		got[name] = append(got[name], "more")
+		got[name][0] = "other"
+	}
+	for name, values := range in {
+		want := append([]string{"other"}, values[1:]...)
+		if kept := got[name]; !slices.Equal(kept, append(want, "more")) || values[0] == "other" {
+			t.Errorf("%s is %v after changes, and was %v", name, kept, values)
+		}
+	}
+}
+
 func FuzzF7_HeaderFilter(f *testing.F) {
 	f.Add("X-A", "v", "close, x-a", false)
 	f.Add("relay-id", "v", "", true)
