@@ -116,12 +116,12 @@ func (c *collectors) request(source, outcome string) {
 type metricsObserver struct{}
 
 // Accepted implements relay.Observer.
-func (metricsObserver) Accepted(source string, v store.Verdict) {
+func (metricsObserver) Accepted(source string, v store.Verdict, n int) {
 	outcome := "accepted"
 	if v != store.Fresh {
 		outcome = v.String()
 	}
-	metrics.request(source, outcome)
+	metrics.requests.WithLabelValues(source, outcome).Add(float64(n))
 }
 
 // Attempted implements relay.Observer.

@@ -57,7 +57,7 @@ func (s *session) accept(ctx context.Context, e *entry) (Receipt, error) {
 // repeat answers a duplicate for which nothing was written.
 func (s *session) repeat(in *Inbound, r Receipt) Receipt {
 	in.Reservation.Release()
-	s.engine.observer.Accepted(in.Message.Source, r.Verdict)
+	s.engine.observer.Accepted(in.Message.Source, r.Verdict, 1)
 	return r
 }
 
@@ -75,35 +75,20 @@ func (s *session) lead(ctx context.Context, e *entry) (Receipt, error) {
 	}
 	select {
 	case <-f.done:
+		return f.receipt, f.err
 	case <-ctx.Done():
-		if !e.met.Swap(true) {
-			return Receipt{}, ErrDeadline
-		}
-		<-f.done // which it is about to be
+		return Receipt{}, ErrDeadline
 	}
-	if f.err == nil {
-		s.note(e)
-	}
-	return f.receipt, f.err
-}
-
-// note remembers that a message is durable. Its sender does that, who has time while
-// the committer has none, or the committer where the sender has left.
-func (s *session) note(e *entry) {
-	r := &e.flight.receipt
-	s.front.add(e.flight.key, r.ID, r.AcceptedAt)
-	s.engine.observer.Accepted(e.inbound.Message.Source, r.Verdict)
 }
 
 // submit queues the message for its commit.
 func (s *session) submit(e *entry) error {
-	m, size := e.inbound.Message, backlogSize(&e.inbound)
-	b, err := s.backlogs.admit(m.Source, size, e.inbound.ShedLast)
+	size := backlogSize(&e.inbound)
+	b, err := s.backlogs.admit(e.inbound.Message.Source, size, e.inbound.ShedLast)
 	if err != nil {
 		return err
 	}
 	e.since, e.backlog = s.engine.clock.Now(), b
-	m.ID = s.engine.ids.next(e.since)
 	if err = s.committer.submit(e); err != nil {
 		b.settle(size, false)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -377,15 +378,52 @@ func TestAcceptThatEndsAtItsDeadlineIsReportedOnce(t *testing.T) {
 	})
 }
 
+func TestAcceptIsReportedForEverySourceOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.accept("a0")
+		settle(time.Second)
+		seen := &counter{verdicts: make(map[store.Verdict]int), sources: make(map[string]int)}
+		r.Engine.observer = seen
+		r.current.Load().front.seen.Purge() // else nothing is committed for it
+		commit := make(chan struct{})
+		r.store.accept.set(func([]store.Acceptance) error { <-commit; return nil })
+		var senders sync.WaitGroup
+		for i, source := range []string{"s", "s", "t", "s", "t", "t"} {
+			in := r.inbound(fmt.Sprintf("a%d", i))
+			in.Message.Source = source
+			senders.Go(func() {
+				if _, err := r.Accept(t.Context(), in); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(commit)
+		senders.Wait()
+		if want := (map[string]int{"s": 3, "t": 3}); !maps.Equal(seen.sources, want) {
+			t.Errorf("reported %v of %v", seen.sources, want)
+		}
+		if want := (map[store.Verdict]int{store.Fresh: 5, store.DuplicateDelivered: 1}); !maps.Equal(seen.verdicts, want) {
+			t.Errorf("reported %v of %v", seen.verdicts, want)
+		}
+		r.close()
+	})
+}
+
 // counter is an observer that counts.
 type counter struct {
 	nopObserver
 	mu       sync.Mutex
 	verdicts map[store.Verdict]int
+	sources  map[string]int // nil where nobody asks
 }
 
-func (c *counter) Accepted(_ string, v store.Verdict) {
+func (c *counter) Accepted(source string, v store.Verdict, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.verdicts[v]++
+	c.verdicts[v] += n
+	if c.sources != nil {
+		c.sources[source] += n
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -27,9 +26,6 @@ type entry struct {
 	since time.Time
 	// backlog is that of its source, nil where it has no limit.
 	backlog *backlog
-	// met is set by the first to come of the sender that gives up waiting and the
-	// committer that is done.
-	met atomic.Bool
 }
 
 // settle gives back the room in the backlog that was taken for the message.
@@ -97,6 +93,7 @@ func (c *committer) commit(batch []*entry) {
 	acceptances, deliveries := c.acceptances, c.deliveries
 	for i, e := range batch {
 		in := &e.inbound
+		in.Message.ID = s.engine.ids.next(e.since)
 		n := len(in.Targets)
 		acceptances[i] = store.Acceptance{
 			Message: in.Message, Key: e.flight.key, Window: in.Window, Redeliver: in.Redeliver,
@@ -118,14 +115,29 @@ func (c *committer) commit(batch []*entry) {
 	for i, e := range batch {
 		a := &accepted[i]
 		e.settle(a.Verdict == store.Fresh)
-		// First the dispatcher, then the sender: what a sender sends after its 2xx
+		// First the dispatcher, then the senders: what a sender sends after its 2xx
 		// comes behind the message that it was for.
 		s.handOver(e, &acceptances[i], a)
-		abandoned := e.met.Swap(true)
-		s.flights.land(&e.flight, Receipt{ID: a.Message, Verdict: a.Verdict, AcceptedAt: a.AcceptedAt}, nil)
-		if abandoned {
-			s.note(e)
+		e.flight.receipt = Receipt{ID: a.Message, Verdict: a.Verdict, AcceptedAt: a.AcceptedAt}
+	}
+	s.note(batch)
+	s.flights.landAll(batch)
+}
+
+// note remembers a group of messages that are durable, and tells of them: those of
+// one source at once, which mostly come together.
+func (s *session) note(group []*entry) {
+	s.front.addAll(group)
+	for len(group) > 0 {
+		source, verdict := group[0].inbound.Message.Source, group[0].flight.receipt.Verdict
+		n := slices.IndexFunc(group, func(e *entry) bool {
+			return e.inbound.Message.Source != source || e.flight.receipt.Verdict != verdict
+		})
+		if n < 0 {
+			n = len(group)
 		}
+		s.engine.observer.Accepted(source, verdict, n)
+		group = group[n:]
 	}
 }
 

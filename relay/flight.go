@@ -61,3 +61,15 @@ func (fs *flights) land(f *flight, r Receipt, err error) {
 	}
 	close(f.done)
 }
+
+// landAll ends the flights of a group, whose receipts are set.
+func (fs *flights) landAll(group []*entry) {
+	fs.mu.Lock()
+	for _, e := range group {
+		delete(fs.byKey, e.flight.key)
+	}
+	fs.mu.Unlock()
+	for _, e := range group {
+		close(e.flight.done)
+	}
+}

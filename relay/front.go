@@ -3,9 +3,10 @@
 package relay
 
 import (
+	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -17,7 +18,8 @@ const frontSize = 1 << 15
 // answered without going through the commit queue. It only knows keys whose
 // commit is durable.
 type front struct {
-	cache *lru.Cache[store.DedupeKey, sighting]
+	mu   sync.Mutex
+	seen *simplelru.LRU[store.DedupeKey, sighting]
 }
 
 // sighting is the message that holds a key.
@@ -27,22 +29,39 @@ type sighting struct {
 }
 
 func newFront() *front {
-	cache, err := lru.New[store.DedupeKey, sighting](frontSize)
+	seen, err := simplelru.NewLRU[store.DedupeKey, sighting](frontSize, nil)
 	if err != nil {
 		panic(err) // only a size below one is an error
 	}
-	return &front{cache: cache}
+	return &front{seen: seen}
 }
 
 func (f *front) get(key store.DedupeKey) (sighting, bool) {
 	if key.IsZero() {
 		return sighting{}, false
 	}
-	return f.cache.Get(key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seen.Get(key)
 }
 
 func (f *front) add(key store.DedupeKey, id store.MessageID, at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.addLocked(key, id, at)
+}
+
+// addAll adds the keys of a group, by its receipts.
+func (f *front) addAll(group []*entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range group {
+		f.addLocked(e.flight.key, e.flight.receipt.ID, e.flight.receipt.AcceptedAt)
+	}
+}
+
+func (f *front) addLocked(key store.DedupeKey, id store.MessageID, at time.Time) {
 	if !key.IsZero() {
-		f.cache.Add(key, sighting{id: id, at: at})
+		f.seen.Add(key, sighting{id: id, at: at})
 	}
 }

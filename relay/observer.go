@@ -11,9 +11,10 @@ import (
 // Observer is told what happens, for metrics. Its methods are called on hot
 // paths, by many goroutines at once, and must return at once.
 type Observer interface {
-	// Accepted is called for every message whose acceptance is durable, also when
-	// its sender was told otherwise because that came after the deadline.
-	Accepted(source string, v store.Verdict)
+	// Accepted is called for n messages of a source whose acceptance is durable, for
+	// every message once, also when its sender was told otherwise because that came
+	// after the deadline. It is called before the senders are told.
+	Accepted(source string, v store.Verdict, n int)
 
 	// Attempted is called after every attempt.
 	Attempted(r AttemptReport)
@@ -38,5 +39,5 @@ type AttemptReport struct {
 // nopObserver is the observer of an engine that was given none.
 type nopObserver struct{}
 
-func (nopObserver) Accepted(string, store.Verdict) {}
-func (nopObserver) Attempted(AttemptReport)        {}
+func (nopObserver) Accepted(string, store.Verdict, int) {}
+func (nopObserver) Attempted(AttemptReport)             {}

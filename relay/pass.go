@@ -65,7 +65,7 @@ func (e *Engine) Pass(ctx context.Context, m *store.Message, identity [][]byte, 
 		}
 		if f.err == nil {
 			receipt := f.duplicate()
-			e.observer.Accepted(m.Source, receipt.Verdict)
+			e.observer.Accepted(m.Source, receipt.Verdict, 1)
 			return nil, receipt, nil
 		}
 	}
@@ -83,7 +83,7 @@ func (s *session) pass(ctx context.Context, p *Pass) (*Pass, Receipt, error) {
 	}
 	receipt := Receipt{ID: seen.id, Verdict: store.DuplicateDelivered, AcceptedAt: seen.at}
 	p.land(receipt, nil)
-	s.engine.observer.Accepted(p.source, receipt.Verdict)
+	s.engine.observer.Accepted(p.source, receipt.Verdict, 1)
 	return nil, receipt, nil
 }
 

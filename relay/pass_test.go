@@ -56,7 +56,7 @@ func TestPassIsKeptOnlyWithItsSuccess(t *testing.T) {
 		}
 		p.Drop() // comes too late
 		r.known("a")
-		r.current.Load().front.cache.Purge()
+		r.current.Load().front.seen.Purge()
 		r.known("a")
 		other := r.passes("b")
 		defer other.Drop()
@@ -151,7 +151,7 @@ func TestPassAndAcceptKnowEachOther(t *testing.T) {
 			if v := accept("a"); v != store.DuplicatePurged {
 				t.Errorf("verdict %s", v)
 			}
-			r.current.Load().front.cache.Purge()
+			r.current.Load().front.seen.Purge()
 		}
 		if v := accept("b"); v != store.Fresh {
 			t.Errorf("verdict %s", v)
