@@ -42,10 +42,11 @@ type committer struct {
 	// What follows is memory for one group after the other.
 	acceptances []store.Acceptance
 	deliveries  []store.NewDelivery
+	stored      map[string]struct{}
 }
 
 func newCommitter(s *session) *committer {
-	return &committer{session: s, queue: newCommitQueue(), ending: make(chan struct{})}
+	return &committer{session: s, queue: newCommitQueue(), ending: make(chan struct{}), stored: make(map[string]struct{})}
 }
 
 // start begins to commit, one group at a time: a second one beside it would halve
@@ -117,8 +118,11 @@ func (c *committer) commit(batch []*entry) {
 		e.settle(a.Verdict == store.Fresh)
 		// First the dispatcher, then the senders: what a sender sends after its 2xx
 		// comes behind the message that it was for.
-		s.handOver(e, &acceptances[i], a)
+		s.handOver(e, &acceptances[i], a, c.stored)
 		e.flight.receipt = Receipt{ID: a.Message, Verdict: a.Verdict, AcceptedAt: a.AcceptedAt}
+	}
+	for destination := range c.stored {
+		s.dispatcher.post(event{kind: becameStored, destination: destination})
 	}
 	s.note(batch)
 	s.flights.landAll(batch)
@@ -146,6 +150,7 @@ func (s *session) note(group []*entry) {
 func (c *committer) forget() {
 	clear(c.acceptances)
 	clear(c.deliveries)
+	clear(c.stored)
 	if cap(c.deliveries) > 4*commitBatch {
 		c.deliveries = nil
 	}

@@ -5,15 +5,16 @@ package relay
 import "github.com/caddy-relay/caddy-relay/relay/store"
 
 // handOver tells the dispatcher about the deliveries of a message that is now
-// durable. Those that were leased on the way in keep the message in memory.
-func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepted) {
+// durable. Those that were leased on the way in keep the message in memory. The
+// destinations of those that have to be claimed join stored.
+func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepted, stored map[string]struct{}) {
 	in := &e.inbound
 	if got.Verdict != store.Fresh {
 		in.Waiter.settle(false)
 		s.abandon(asked.Deliveries)
 		in.Reservation.Release()
 		for i := range got.Deliveries {
-			s.dispatcher.post(event{kind: becameStored, destination: got.Deliveries[i].Destination})
+			stored[got.Deliveries[i].Destination] = struct{}{}
 		}
 		return
 	}
@@ -26,7 +27,7 @@ func (s *session) handOver(e *entry, asked *store.Acceptance, got *store.Accepte
 				s.dispatcher.post(event{kind: unreserved, destination: d.Destination})
 			}
 			if !d.Blocked() {
-				s.dispatcher.post(event{kind: becameStored, destination: d.Destination})
+				stored[d.Destination] = struct{}{}
 			}
 			continue
 		}
