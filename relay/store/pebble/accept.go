@@ -113,14 +113,18 @@ func (t *txn) accept(a *store.Acceptance) (store.Accepted, error) {
 	return answer, nil
 }
 
-// exists reports whether a message is stored. Ids grow, so that most are seen to
-// be new at once.
+// exists reports whether a message is stored. Ids grow, but for those of messages
+// that come at the same time: most are seen at once to be larger than all that
+// earlier transactions have stored.
 func (t *txn) exists(id store.MessageID) (bool, error) {
 	if bytes.Compare(id[:], t.newest[:]) > 0 {
 		return false, nil
 	}
 	if _, ok := t.byID[store.DeliveryID{Message: id, N: 1}]; ok || t.made(id) {
 		return true, nil
+	}
+	if bytes.Compare(id[:], t.s.newest[:]) > 0 {
+		return false, nil
 	}
 	_, done, err := t.s.db.Get(appendMessageKey(nil, id))
 	if errors.Is(err, pebble.ErrNotFound) {
