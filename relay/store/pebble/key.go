@@ -4,6 +4,7 @@ package pebble
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -21,7 +22,7 @@ const (
 	spaceAttempt  byte = 0x40 // message id, number, attempt -> attempt
 	spaceDedupe   byte = 0x50 // day, dedupe key -> message id, time of acceptance
 	spaceSource   byte = 0x60 // source, message id -> type, cut off
-	spaceEvent    byte = 0x62 // event id, message id -> nothing
+	spaceEvent    byte = 0x62 // hash of the event id, message id -> nothing
 	spaceBooks    byte = 0x70 // destination -> books
 	spaceEntity   byte = 0x80 // kind, tenant, id -> entity
 )
@@ -112,13 +113,16 @@ func appendDedupeKey(b []byte, bucket uint32, key store.DedupeKey) []byte {
 	return append(appendBucket(b, bucket), key[:]...)
 }
 
-// appendListingPrefix appends what all listing keys of a name begin with.
-func appendListingPrefix(b []byte, space byte, name string) []byte {
-	return appendName(append(b, space), name)
+// appendSourcePrefix appends what all listing keys of a source begin with.
+func appendSourcePrefix(b []byte, source string) []byte {
+	return appendName(append(b, spaceSource), source)
 }
 
-func appendListingKey(b []byte, space byte, name string, id store.MessageID) []byte {
-	return append(appendListingPrefix(b, space, name), id[:]...)
+// appendEventPrefix appends what all listing keys of an event id begin with: a hash,
+// which is far shorter than most of them. Those of another id that has the same one
+// are told apart by the message itself.
+func appendEventPrefix(b []byte, event string) []byte {
+	return binary.BigEndian.AppendUint32(append(b, spaceEvent), crc32.ChecksumIEEE([]byte(event)))
 }
 
 func appendBooksKey(b []byte, destination string) []byte {

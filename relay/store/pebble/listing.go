@@ -28,13 +28,13 @@ func listedType(name string) string { return name[:min(len(name), maxListedType)
 // good for the call.
 func (t *txn) list(m *store.Message, f func(key, value []byte)) {
 	if m.Source != "" || m.Type != "" {
-		t.scratch = appendListingKey(t.scratch[:0], spaceSource, m.Source, m.ID)
+		t.scratch = append(appendSourcePrefix(t.scratch[:0], m.Source), m.ID[:]...)
 		n := len(t.scratch)
 		t.scratch = append(t.scratch, listedType(m.Type)...)
 		f(t.scratch[:n], t.scratch[n:])
 	}
 	if m.EventID != "" {
-		t.scratch = appendListingKey(t.scratch[:0], spaceEvent, m.EventID, m.ID)
+		t.scratch = append(appendEventPrefix(t.scratch[:0], m.EventID), m.ID[:]...)
 		f(t.scratch, nil)
 	}
 }
@@ -67,7 +67,7 @@ type gathered struct {
 func (g *gathering) run(ctx context.Context) error {
 	space := []byte{spaceSource}
 	if g.source != "" {
-		space = appendListingPrefix(nil, spaceSource, g.source)
+		space = appendSourcePrefix(nil, g.source)
 	}
 	it, err := g.s.iterate(space)
 	if err != nil {

@@ -270,7 +270,7 @@ func (s *Store) dbOptions(lock *pebble.Lock) *pebble.Options {
 
 // format is the version of the layout of keys and records. It is the first one
 // that was released, and no other is read.
-const format = 3
+const format = 4
 
 var (
 	formatKey = []byte{spaceMeta, 'f'}

@@ -179,9 +179,9 @@ func (s *Store) listType(ctx context.Context, q *store.MessageQuery) ([]store.Me
 func listingPrefix(q *store.MessageQuery) []byte {
 	switch {
 	case q.EventID != "":
-		return appendListingPrefix(nil, spaceEvent, q.EventID)
+		return appendEventPrefix(nil, q.EventID)
 	case q.Source != "":
-		return appendListingPrefix(nil, spaceSource, q.Source)
+		return appendSourcePrefix(nil, q.Source)
 	default:
 		return []byte{spaceMessage}
 	}
