@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -26,6 +27,9 @@ var errUnhandled = errors.New("nothing in this forward answers: end it with reve
 func classify(ctx context.Context, r *http.Request, rec *capture, err error) relay.Result {
 	if cause := ctx.Err(); cause != nil {
 		return cutOff(ctx, cause)
+	}
+	if overdue(ctx, err) {
+		return cutOff(ctx, context.DeadlineExceeded)
 	}
 	if errors.Is(err, errUnhandled) {
 		return relay.Result{Outcome: store.Unhandled, Err: errUnhandled}
@@ -48,6 +52,18 @@ func classify(ctx context.Context, r *http.Request, rec *capture, err error) rel
 	result.RetryAfter = retryAfter(rec.header.Get("Retry-After"), time.Now())
 	result.Err = refused(r, rec)
 	return result
+}
+
+// overdue reports whether an error is that the time of an attempt is over. A dialer
+// and a resolver look at the deadline themselves, and may see it a moment before
+// the context has ended.
+func overdue(ctx context.Context, err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	if !ok || !timeout.Timeout() {
+		return false
+	}
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
 }
 
 // cutOff is the result of an attempt whose context has ended.

@@ -5,7 +5,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -118,3 +120,36 @@ func TestCaptureSkipsInterimAnswersAndCapsTheBody(t *testing.T) {
 		t.Errorf("status %d, %d bytes", c.status, len(c.head))
 	}
 }
+
+// A dialer that looks at the deadline by itself may fail before the context knows.
+func TestTimeIsOverThoughTheContextDoesNotSaySoYet(t *testing.T) {
+	late := &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	for _, tc := range []struct {
+		name string
+		ends time.Duration
+		err  error
+		want store.Outcome
+	}{
+		{"the time of the attempt", -time.Millisecond, late, store.TimedOut},
+		{"the same by a proxy", -time.Millisecond, caddyhttp.Error(502, late), store.TimedOut},
+		{"the time for a connection", time.Hour, late, store.Unreachable},
+		{"no connection, just then", -time.Millisecond, refused, store.Unreachable},
+		{"an answer, just then", -time.Millisecond, nil, store.Succeeded},
+	} {
+		rec := newCapture(nil)
+		rec.status = http.StatusOK
+		ctx := slowContext{t.Context(), time.Now().Add(tc.ends)}
+		if got := classify(ctx, new(http.Request), rec, tc.err); got.Outcome != tc.want {
+			t.Errorf("%s: %s %v", tc.name, got.Outcome, got.Err)
+		}
+	}
+}
+
+// slowContext is one that does not know yet that its deadline is over.
+type slowContext struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c slowContext) Deadline() (time.Time, bool) { return c.deadline, true }
