@@ -42,6 +42,7 @@ type forward struct {
 func newForward(ctx caddy.Context, destination string, routes caddyhttp.RouteList) (*forward, error) {
 	// Provisioning takes away what routes were configured with.
 	proxy, isPlain := plain(ctx, routes)
+	outlast(routes)
 	if err := routes.Provision(ctx); err != nil {
 		return nil, fmt.Errorf("forward of destination %s: %w", destination, err)
 	}

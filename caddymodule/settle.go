@@ -11,12 +11,10 @@ import (
 const settleTime = 500 * time.Millisecond
 
 // settle lets short attempts of this configuration that run through Caddy's
-// handlers end before Caddy cleans those up. A proxy then closes the connections
-// that are idle, and Go takes one for idle a moment before it hands on an answer
-// without a body that came on it: the answer is lost, and what the app has taken
-// would be sent again. So nothing is about to be answered then, as far as can be.
-// Longer attempts go on, and most likely are answered at another moment. Attempts
-// that are made directly lose nothing, and nobody waits for them.
+// handlers end before Caddy cleans those up. A handler that is shared with a site,
+// as by invoke, may cut its attempts off then; for what a forward has of its own
+// see lastingTransport. Longer attempts go on, and most likely are not harmed.
+// Attempts that are made directly lose nothing, and nobody waits for them.
 func (a *App) settle() {
 	over := time.NewTimer(settleTime)
 	defer over.Stop()
