@@ -26,6 +26,8 @@ type storeView struct {
 	Durable   bool   `json:"durable"`
 	FreeBytes uint64 `json:"free_bytes,omitempty"`
 	UsedBytes uint64 `json:"used_bytes,omitempty"`
+	// UnreadableFiles have rotted, and keep their space until their messages are gone.
+	UnreadableFiles int `json:"unreadable_files,omitempty"`
 }
 
 // statsView is all that one look at a relay shows.
@@ -72,6 +74,7 @@ func viewHealth(h relay.Health) healthView {
 		Accepting: h.Err == nil,
 		Store: storeView{
 			Location: h.Store.Location, Durable: h.Store.Durable, FreeBytes: h.Store.FreeBytes, UsedBytes: h.Store.UsedBytes,
+			UnreadableFiles: h.Store.Unreadable,
 		},
 	}
 	if h.Err != nil {

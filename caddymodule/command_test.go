@@ -57,7 +57,7 @@ func goldenTables() map[string]func(io.Writer) {
 			})
 		},
 		"stats_failed": func(w io.Writer) {
-			printStats(w, &statsView{healthView: healthView{Error: "store has failed: disk\n gone", Store: storeView{Location: "memory"}}, Version: "v0.1.0", CaddyVersion: "v2.11.9", Now: goldenLate})
+			printStats(w, &statsView{healthView: healthView{Error: "store has failed: disk\n gone", Store: storeView{Location: "memory", UnreadableFiles: 1}}, Version: "v0.1.0", CaddyVersion: "v2.11.9", Now: goldenLate})
 		},
 		"messages": func(w io.Writer) {
 			printMessages(w, &messagesPage{Next: goldenMessage, Messages: []messageView{

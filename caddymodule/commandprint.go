@@ -97,6 +97,10 @@ func printStats(w io.Writer, v *statsView) {
 		space = fmt.Sprintf(", %s used, %s free", humanize.IBytes(v.Store.UsedBytes), humanize.IBytes(v.Store.FreeBytes))
 	}
 	line(w, "store %s: %s%s", v.Store.Location, durable, space)
+	if n := v.Store.UnreadableFiles; n > 0 {
+		line(w, "CORRUPT: %s of messages can not be read, and the space comes back when all messages in there are removed: delete those whose last attempt was quarantined",
+			plural(uint64(n), "file", "files"))
+	}
 	if v.JobsRunning > 0 {
 		line(w, "%s running: caddy relay jobs", plural(uint64(v.JobsRunning), "job", "jobs"))
 	}

@@ -10,7 +10,7 @@ import (
 
 // storesCollector asks all engines how their stores are when it is scraped.
 type storesCollector struct {
-	free, used, state, doubtful *prometheus.Desc
+	free, used, state, doubtful, unreadable *prometheus.Desc
 }
 
 func newStoresCollector(namespace, subsystem string) storesCollector {
@@ -18,16 +18,17 @@ func newStoresCollector(namespace, subsystem string) storesCollector {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, append([]string{"store"}, labels...), nil)
 	}
 	return storesCollector{
-		free:     desc("store_free_bytes", "Space left on the volume of the store."),
-		used:     desc("store_used_bytes", "Space that the store takes."),
-		state:    desc("store_state", "1 for the state that the store is in.", "state"),
-		doubtful: desc("store_doubtful", "1 where the file system of the store may not keep what was committed."),
+		free:       desc("store_free_bytes", "Space left on the volume of the store."),
+		used:       desc("store_used_bytes", "Space that the store takes."),
+		state:      desc("store_state", "1 for the state that the store is in.", "state"),
+		doubtful:   desc("store_doubtful", "1 where the file system of the store may not keep what was committed."),
+		unreadable: desc("store_unreadable_files", "Files of the store that have rotted, and keep their space until their messages are gone."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c storesCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.free, c.used, c.state, c.doubtful} {
+	for _, desc := range []*prometheus.Desc{c.free, c.used, c.state, c.doubtful, c.unreadable} {
 		out <- desc
 	}
 }
@@ -66,6 +67,7 @@ func (c storesCollector) Collect(out chan<- prometheus.Metric) {
 			gauge(c.state, oneIf(state == current), state)
 		}
 		gauge(c.doubtful, oneIf(h.Store.Doubt != ""))
+		gauge(c.unreadable, float64(h.Store.Unreadable))
 	}
 }
 

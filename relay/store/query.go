@@ -140,6 +140,10 @@ type Health struct {
 	// Doubt says why what is committed may not last, empty where nothing speaks
 	// against it: a file system that is gone with a container, or over a network.
 	Doubt string
+
+	// Unreadable is how many files of the store have rotted and keep their space until
+	// all that is in them is removed. It is 0 where the store can not tell.
+	Unreadable int
 }
 
 // Caps say what a store can do beyond the contract.

@@ -91,7 +91,7 @@ func (t *txn) unlistStored(id store.MessageID) (size int64, err error) {
 	b, done, err := t.s.db.Get(appendMessageKey(nil, id))
 	if err == nil {
 		size = t.unlist(id, b)
-		err = t.s.closeValue(done)
+		err = closeValue(done)
 	}
 	if err := explainRead(err); errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
 		return size, nil

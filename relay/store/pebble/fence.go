@@ -47,7 +47,8 @@ type fence struct {
 	waiting atomic.Int64 // calls that wait for space on it
 	private bool         // files have modes, and are made for their owner alone
 	fail    func(error)
-	spare   func() bool // makes space at once, if it can
+	spare   func() bool  // makes space at once, if it can
+	rewrite func() error // says what speaks against rewriting a file of messages
 
 	mu   sync.Mutex
 	lock io.Closer
@@ -63,7 +64,7 @@ func (f *fence) Unwrap() vfs.FS { return f.FS }
 // panics reports whether Pebble panics over an error even while it is being
 // opened, when it already writes tables in the background.
 func panics(doing, name string) bool {
-	return doing == syncingDir || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+	return doing == syncingDir || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, blobSuffix)
 }
 
 // change carries out an operation that changes the disk.
@@ -122,9 +123,27 @@ func park() { select {} }
 
 // Create creates a file.
 func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if category == rewriting {
+		if err := f.rewrite(); err != nil {
+			return nil, err
+		}
+	}
 	return f.make("creating", name, func() (vfs.File, error) {
 		return f.made(name)(f.FS.Create(name, category))
 	})
+}
+
+// Open opens a file for reading, unless Pebble would panic over it.
+func (f *fence) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	if err != nil || !strings.HasSuffix(name, blobSuffix) {
+		return file, err
+	}
+	if err := checkEnd(file); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("opening %s: %w", name, err)
+	}
+	return file, nil
 }
 
 // OpenReadWrite opens a file for writing.

@@ -19,6 +19,7 @@ func (s *Store) Health() store.Health {
 		UsedBytes:   s.space.used.Load(),
 		Full:        s.ballast.spent.Load() || s.fence.waiting.Load() > 0,
 		Doubt:       s.doubt,
+		Unreadable:  s.rot.rotten(),
 	}
 	s.ops.Lock()
 	closed := s.ops.closed

@@ -50,10 +50,10 @@ func (l *logger) listener() *pebble.EventListener {
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			l.zap.Error("stored data is corrupt", zap.String("path", info.Path), zap.Error(info.Details))
-			l.rot.see()
 		},
-		BlobFileRewriteBegin: func(pebble.BlobFileRewriteInfo) { l.rot.begin() },
-		BlobFileRewriteEnd:   func(pebble.BlobFileRewriteInfo) { l.rot.end() },
+		BlobFileRewriteBegin: l.rot.begin,
+		BlobFileRewriteEnd:   l.rot.end,
+		BlobFileDeleted:      l.rot.deleted,
 		DiskSlow:             l.diskSlow,
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			l.zap.Warn("store waits for the disk", zap.String("reason", info.Reason))

@@ -192,7 +192,7 @@ func (s *Store) explainOpen(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case pebble.IsCorruptionError(err):
+	case rotted(err):
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	default:
 		return explain(s.dir, err)
@@ -216,7 +216,7 @@ const separated = 256
 // flushed.
 func (s *Store) separation() pebble.ValueSeparationPolicy {
 	garbage := 0.3
-	if s.rot.found.Load() {
+	if s.rot.rests() {
 		garbage = 1 // nothing is rewritten
 	}
 	return pebble.ValueSeparationPolicy{

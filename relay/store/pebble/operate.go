@@ -176,7 +176,7 @@ func (t *txn) bodySize(id store.MessageID) (int64, error) {
 		if _, body, err := splitMessage(b); err == nil {
 			size = int64(len(body))
 		}
-		err = t.s.closeValue(done)
+		err = closeValue(done)
 	}
 	if illegible(err) {
 		return 0, nil

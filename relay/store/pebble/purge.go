@@ -160,7 +160,7 @@ func (w *sweep) run(t *txn) error {
 			return err
 		}
 	}
-	if err := heads.Error(); !pebble.IsCorruptionError(err) { // a message that can not be read goes all the same
+	if err := heads.Error(); !rotted(err) { // a message that can not be read goes all the same
 		return firstError(it.Error(), err)
 	}
 	return it.Error()

@@ -26,17 +26,13 @@ func (s *Store) message(id store.MessageID) (*store.Message, error) {
 		return nil, fmt.Errorf("message %s: %w", id, explainRead(err))
 	}
 	m, err := decodeMessage(id, b)
-	return m, firstError(err, s.closeValue(done))
+	return m, firstError(err, closeValue(done))
 }
 
 // closeValue ends the reading of a message. Only that tells whether it could be
 // read: Get hands out an empty value where it could not.
-func (s *Store) closeValue(done io.Closer) error {
-	err := done.Close()
-	if pebble.IsCorruptionError(err) {
-		s.rot.see()
-	}
-	return explainRead(err)
+func closeValue(done io.Closer) error {
+	return explainRead(done.Close())
 }
 
 // illegible reports whether an error says that something is not there, or is and
@@ -46,12 +42,15 @@ func illegible(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt)
 }
 
+// rotted reports whether an error of Pebble says that stored data has rotted.
+func rotted(err error) bool { return pebble.IsCorruptionError(err) || errors.Is(err, errRotten) }
+
 // explainRead says in the words of package store what Pebble says.
 func explainRead(err error) error {
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 		return store.ErrNotFound
-	case pebble.IsCorruptionError(err):
+	case rotted(err):
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	default:
 		return err

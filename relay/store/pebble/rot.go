@@ -3,96 +3,197 @@
 package pebble
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
 	"sync"
-	"sync/atomic"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 )
 
-// rotFile has a byte for each time that the process has ended in the midst of
-// rewriting a file of messages, since that last went well.
-const rotFile = "rot"
+const (
+	// rotFile names the files of messages that are not rewritten, and the one that is
+	// just being rewritten: how often the process has ended in the midst of it.
+	rotFile = "rot"
 
-// maxStrikes is how often that is taken for an accident.
-const maxStrikes = 3
+	// maxStrikes is how often that is taken for an accident.
+	maxStrikes = 3
 
-// rot keeps Pebble 2.1.7 from rewriting files of messages where one of them can not
-// be read. It means to report that, reports nothing instead, and panics over it in
-// a goroutine of its own: the end of the process, and of each one after it that
-// comes as far. So nothing is rewritten any more once something was found to be
-// corrupt, or several processes in a row have ended over it. What the files have of
-// messages that were removed stays on the disk then.
+	// rewriting is what Pebble says a file is created for that messages are copied
+	// to out of one that has lost some.
+	rewriting vfs.DiskWriteCategory = "pebble-blob-file-rewrite"
+
+	// maxRot bounds what is read of rotFile.
+	maxRot = 1 << 20
+
+	// rotPause is how long nothing is rewritten after a file was left as it is. Pebble
+	// wants that same file again at once, until another one has lost more.
+	rotPause = time.Minute
+)
+
+// rot keeps Pebble 2.1.7 from rewriting files of messages that can not be read. It
+// means to report such a file, reports nothing instead, and panics over it in a
+// goroutine of its own: the end of the process, and of each one after it that comes
+// as far. So each file is read ahead of its rewriting, and one that has rotted, or
+// that several processes in a row have ended over, stays as it is until Pebble
+// deletes it as a whole: when no message is left in it.
 type rot struct {
-	path   string
+	dir    string
 	fs     vfs.FS
 	fence  *fence
 	logger *zap.Logger
-	found  atomic.Bool
+	pause  time.Duration
 
 	mu      sync.Mutex
-	strikes int
+	strikes map[string]int // by the name of a file; maxStrikes where it is not rewritten
+	input   string         // the file that Pebble is about to rewrite
+	until   time.Time      // nothing is rewritten before
 }
 
 func newRot(dir string, fs vfs.FS, fence *fence, logger *zap.Logger) *rot {
-	return &rot{path: fs.PathJoin(dir, rotFile), fs: fs, fence: fence, logger: logger}
+	r := &rot{dir: dir, fs: fs, fence: fence, logger: logger, pause: rotPause, strikes: make(map[string]int)}
+	fence.rewrite = r.ahead
+	return r
 }
 
-// load finds out what earlier processes have seen.
+// load finds out what earlier processes have seen. What it can not make sense of is
+// forgotten: the files are looked at anyway.
 func (r *rot) load() {
-	info, err := r.fs.Stat(r.path)
+	known := r.read()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, strikes := range known {
+		if _, err := r.fs.Stat(r.fs.PathJoin(r.dir, name)); err != nil {
+			continue
+		}
+		if r.strikes[name] = strikes; strikes >= maxStrikes {
+			r.tell(name, errors.New("so earlier processes have found, or ended over it"))
+		}
+	}
+	r.write()
+}
+
+// read returns what the last process has written down.
+func (r *rot) read() (known map[string]int) {
+	f, err := r.fs.Open(r.fs.PathJoin(r.dir, rotFile))
 	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRot))
+	if err != nil || json.Unmarshal(text, &known) != nil {
+		return nil
+	}
+	return known
+}
+
+// begin hears which file Pebble is about to rewrite. Pebble is locked meanwhile.
+func (r *rot) begin(info pebble.BlobFileRewriteInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.input = info.Input.DiskFileNum.String() + blobSuffix
+}
+
+// ahead is called when the file is created that is to take the place of the other.
+// Where it returns an error, Pebble leaves the other as it is, and goes on.
+func (r *rot) ahead() error {
+	r.mu.Lock()
+	name := r.input
+	rotten := r.strikes[name] >= maxStrikes
+	r.mu.Unlock()
+	if rotten {
+		return errRotten
+	}
+	err := readBlobs(r.fs, r.fs.PathJoin(r.dir, name))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.strikes[name]++
+	case pebble.IsCorruptionError(err):
+		r.strikes[name] = maxStrikes
+		r.tell(name, err)
+	}
+	r.write()
+	return err
+}
+
+// end hears that a file was rewritten or, with an error, was not. Pebble is locked
+// meanwhile.
+func (r *rot) end(info pebble.BlobFileRewriteInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if info.Err != nil {
+		r.until = time.Now().Add(r.pause)
+	}
+	if strikes, ok := r.strikes[r.input]; ok && strikes < maxStrikes {
+		delete(r.strikes, r.input)
+		r.write()
+	}
+}
+
+// deleted hears that Pebble has deleted a file.
+func (r *rot) deleted(info pebble.BlobFileDeleteInfo) {
+	name := r.fs.PathBase(info.Path)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.strikes[name]; !ok || info.Err != nil {
 		return
 	}
-	if r.strikes = int(min(info.Size(), maxStrikes)); r.strikes == maxStrikes {
-		r.found.Store(true)
-		r.logger.Error("stored data is corrupt, or processes have ended in the midst of rewriting it: "+
-			"it is not rewritten any more, so not all space of what is removed comes back",
-			zap.String("path", r.path))
-	}
+	delete(r.strikes, name)
+	r.until = time.Time{}
+	r.write()
+	r.logger.Info("a file of messages that could not be read is gone with the last of them", zap.String("file", name))
 }
 
-// see notes that something is corrupt.
-func (r *rot) see() {
-	if r.found.CompareAndSwap(false, true) {
-		r.write(maxStrikes)
-	}
-}
-
-// begin notes that a file is about to be rewritten.
-func (r *rot) begin() {
+// rests reports whether nothing is to be rewritten now.
+func (r *rot) rests() bool {
 	r.mu.Lock()
-	strikes := r.strikes + 1
-	r.mu.Unlock()
-	r.write(strikes)
+	defer r.mu.Unlock()
+	return time.Now().Before(r.until)
 }
 
-// end notes that this has ended, one way or the other.
-func (r *rot) end() {
-	if !r.found.Load() {
-		r.write(0)
+// rotten counts the files that are not rewritten.
+func (r *rot) rotten() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, strikes := range r.strikes {
+		if strikes >= maxStrikes {
+			n++
+		}
 	}
+	return n
 }
 
-// write keeps a number of strikes. It needs not outlive the machine, and one that
-// can not be written is not worth a word.
-func (r *rot) write(strikes int) {
+func (r *rot) tell(name string, err error) {
+	r.logger.Error("a file of messages can not be read, and keeps its space until all messages in it are removed",
+		zap.String("path", r.fs.PathJoin(r.dir, name)), zap.Error(err))
+}
+
+// write keeps the strikes. They need not outlive the machine, and what can not be
+// written is not worth a word.
+func (r *rot) write() {
 	if !r.fence.enter() {
 		return
 	}
 	defer r.fence.leave()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if strikes == 0 {
-		r.strikes = 0
-		_ = r.fs.Remove(r.path)
+	path := r.fs.PathJoin(r.dir, rotFile)
+	if len(r.strikes) == 0 {
+		_ = r.fs.Remove(path)
 		return
 	}
-	f, err := r.fs.Create(r.path, vfs.WriteCategoryUnspecified)
+	text, err := json.Marshal(r.strikes)
 	if err != nil {
 		return
 	}
-	_ = r.fence.makePrivate(r.path)
-	_, _ = f.Write(make([]byte, min(strikes, maxStrikes)))
+	f, err := r.fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return
+	}
+	_ = r.fence.makePrivate(path)
+	_, _ = f.Write(text)
 	_ = f.Close()
 }

@@ -353,7 +353,7 @@ func (s *Store) headOf(id store.MessageID) (*store.Message, error) {
 	if err == nil {
 		m, err = decodeHead(id, head)
 	}
-	if err := firstError(err, s.closeValue(done)); err != nil {
+	if err := firstError(err, closeValue(done)); err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
 	return m, nil
