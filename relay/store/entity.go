@@ -31,7 +31,7 @@ type EntityKey struct {
 }
 
 // Entity is one of Tenant, Endpoint, Subscription, Secret, EventType, Pause and
-// Job.
+// Job; in a list also Illegible.
 type Entity interface {
 	// Key returns what identifies the entity.
 	Key() EntityKey
@@ -165,6 +165,18 @@ type Pause struct {
 // Key returns what identifies the pause.
 func (p *Pause) Key() EntityKey { return EntityKey{Kind: KindPause, ID: p.Destination} }
 
+// Illegible stands in a list for an entity that is there and can not be read. It can
+// be deleted by its key, and is never put.
+type Illegible struct {
+	EntityMeta
+	EntityKey
+	// Err wraps ErrCorrupt.
+	Err error
+}
+
+// Key returns what identifies the entity.
+func (i *Illegible) Key() EntityKey { return i.EntityKey }
+
 // EntityQuery selects entities of one kind.
 type EntityQuery struct {
 	Kind EntityKind
@@ -189,12 +201,15 @@ type Entities interface {
 	// success the entity's meta is up to date.
 	PutEntity(ctx context.Context, e Entity) error
 
-	// Entity returns an entity, as a pointer to its type. It returns ErrNotFound.
+	// Entity returns an entity, as a pointer to its type. It returns ErrNotFound, or
+	// ErrCorrupt for one that can not be read.
 	Entity(ctx context.Context, key EntityKey) (Entity, error)
 
-	// ListEntities returns entities by id.
+	// ListEntities returns entities by id. One that can not be read hides no other: an
+	// Illegible is in its place.
 	ListEntities(ctx context.Context, q EntityQuery) ([]Entity, error)
 
-	// DeleteEntity removes an entity. It returns ErrNotFound.
+	// DeleteEntity removes an entity, also one that can not be read. It returns
+	// ErrNotFound.
 	DeleteEntity(ctx context.Context, key EntityKey) error
 }

@@ -46,6 +46,20 @@ type DeliveryQuery struct {
 
 	// Limit is the size of a page; at least 1.
 	Limit int
+
+	// Ahead, when set, has the pages of this query cost what they contain. It is part
+	// of no query that is stored.
+	Ahead *Ahead
+}
+
+// Ahead is where a store keeps what it has found out for one page of a list and
+// needs for the next. The zero value is for any query; from then on it belongs to
+// that one, of which only After and Limit may change, and is used by one goroutine
+// at a time. A page that is listed with it shows deliveries as they are by then. What
+// has come to be selected since the first page may be left out.
+type Ahead struct {
+	// Known belongs to the store.
+	Known any
 }
 
 // Books count the deliveries of one destination since the store was made. At

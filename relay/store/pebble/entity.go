@@ -66,7 +66,7 @@ func (s *Store) entity(key store.EntityKey) (store.Entity, error) {
 		return nil, fmt.Errorf("%q: %w", key.ID, explainRead(err))
 	}
 	defer done.Close()
-	return decodeEntity(key.Kind, b)
+	return decodeEntityAt(key.Kind, key.ID, b)
 }
 
 // ListEntities returns entities by id.
@@ -90,13 +90,29 @@ func (s *Store) listEntities(q *store.EntityQuery) ([]store.Entity, error) {
 		from = append(from, 0)
 	}
 	for valid := it.SeekGE(from); valid && len(found) < q.Limit; valid = it.Next() {
-		e, err := decodeEntity(q.Kind, it.Value())
+		e, err := s.entityAt(it, q, len(prefix))
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, e)
 	}
 	return found, it.Error()
+}
+
+// entityAt returns the entity that an iterator is at, behind a prefix of its key.
+func (s *Store) entityAt(it *pebble.Iterator, q *store.EntityQuery, prefix int) (store.Entity, error) {
+	key := slices.Clone(it.Key())
+	id := string(key[prefix:])
+	b, err := it.ValueAndErr()
+	var e store.Entity
+	if err == nil {
+		e, err = decodeEntityAt(q.Kind, id, b)
+	}
+	if err = explainRead(err); !errors.Is(err, store.ErrCorrupt) {
+		return e, err
+	}
+	it.SeekGE(key) // which forgets that a value could not be read
+	return &store.Illegible{EntityKey: store.EntityKey{Kind: q.Kind, Tenant: q.Tenant, ID: id}, Err: err}, nil
 }
 
 // DeleteEntity removes an entity.
@@ -110,13 +126,12 @@ func (s *Store) DeleteEntity(ctx context.Context, key store.EntityKey) error {
 	err = s.write(ctx, func(t *txn) error {
 		k := appendEntityKey(nil, key)
 		_, done, err := s.db.Get(k)
-		if errors.Is(err, pebble.ErrNotFound) {
-			return fmt.Errorf("%q: %w", key.ID, store.ErrNotFound)
+		switch err = explainRead(err); {
+		case err == nil:
+			_ = done.Close()
+		case !errors.Is(err, store.ErrCorrupt):
+			return fmt.Errorf("%q: %w", key.ID, err)
 		}
-		if err != nil {
-			return err
-		}
-		_ = done.Close()
 		return t.batch.Delete(k, nil)
 	})
 	return s.wrap(doing, err)

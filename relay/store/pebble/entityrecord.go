@@ -88,6 +88,18 @@ func (f field) pair(m *map[string]string) error {
 	return err
 }
 
+// decodeEntityAt decodes the entity that has an id in its key.
+func decodeEntityAt(kind store.EntityKind, id string, b []byte) (store.Entity, error) {
+	e, err := decodeEntity(kind, b)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", id, err)
+	}
+	if says := e.Key().ID; says != id {
+		return nil, fmt.Errorf("%q says that it is %q: %w", id, says, store.ErrCorrupt)
+	}
+	return e, nil
+}
+
 func decodeEntity(kind store.EntityKind, b []byte) (store.Entity, error) {
 	switch kind {
 	case store.KindTenant:

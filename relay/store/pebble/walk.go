@@ -86,7 +86,7 @@ func (s *Store) walk(ctx context.Context, q *store.DeliveryQuery) (*walk, error)
 		w.space = spaceDead
 	case wantsOpen && q.Destination != "" && open <= maxSorted:
 		w.page = w.sorted
-		w.ids, err = s.openIDs(ctx, q)
+		w.ids, err = s.aheadIDs(ctx, q)
 	case w.heads:
 		w.list()
 	}
@@ -236,6 +236,29 @@ func (w *walk) message(t *txn, id store.MessageID) error {
 		}
 	}
 	return err
+}
+
+// aheadIDs returns those of the open deliveries of a destination that are listed next,
+// which it looks for once in all pages.
+func (s *Store) aheadIDs(ctx context.Context, q *store.DeliveryQuery) ([]store.DeliveryID, error) {
+	if q.Ahead == nil {
+		return s.openIDs(ctx, q)
+	}
+	ids, ok := q.Ahead.Known.([]store.DeliveryID)
+	if !ok {
+		whole := *q
+		whole.After = store.DeliveryID{}
+		var err error
+		if ids, err = s.openIDs(ctx, &whole); err != nil {
+			return nil, err
+		}
+		q.Ahead.Known = ids
+	}
+	next, found := slices.BinarySearchFunc(ids, q.After, compareIDs)
+	if found {
+		next++
+	}
+	return ids[next:], nil
 }
 
 // openIDs returns the open deliveries of a destination that a query may select,

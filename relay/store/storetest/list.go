@@ -21,6 +21,7 @@ var listChecks = []check{
 	{"deliveries_by_time_of_message", checkListDeliveriesTime},
 	{"open_deliveries_that_share_an_order_key", checkListDeliveriesLane},
 	{"deliveries_in_pages", checkListDeliveriesPages},
+	{"deliveries_that_change_between_pages_that_look_ahead", checkListDeliveriesAhead},
 	{"refuses_a_limit_below_one", checkListInvalid},
 }
 
@@ -335,21 +336,10 @@ func checkListDeliveriesPages(x *fixture) {
 			return slices.Contains(dead, id)
 		})},
 	} {
-		var got []store.DeliveryID
-		for {
-			page := x.deliveryPage(c.q)
-			if len(page) == 0 {
-				break
-			}
-			if len(page) > c.q.Limit {
-				x.Fatalf("page of %d deliveries with a limit of %d", len(page), c.q.Limit)
-			}
-			if got = append(got, page...); len(got) > len(c.want) {
-				break
-			}
-			c.q.After = page[len(page)-1]
+		for _, ahead := range []*store.Ahead{nil, new(store.Ahead)} {
+			c.q.Ahead = ahead
+			same(x, "deliveries", x.deliveryPages(c.q, len(c.want)), c.want)
 		}
-		same(x, "deliveries", got, c.want)
 	}
 }
 
