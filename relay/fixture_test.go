@@ -54,6 +54,7 @@ type intercepted struct {
 	remember hook[func() error]
 	changed  hook[func(m *store.Message)]
 	put      hook[func(e store.Entity) error]
+	entity   hook[func(key store.EntityKey) error]
 	list     hook[func(q store.DeliveryQuery) error]
 	closed   hook[func()]
 	health   hook[func(h *store.Health)]
@@ -143,6 +144,15 @@ func (s *intercepted) PutEntity(ctx context.Context, e store.Entity) error {
 		}
 	}
 	return s.Store.PutEntity(ctx, e)
+}
+
+func (s *intercepted) Entity(ctx context.Context, key store.EntityKey) (store.Entity, error) {
+	if before := s.entity.get(); before != nil {
+		if err := before(key); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.Entity(ctx, key)
 }
 
 func (s *intercepted) ListDeliveries(ctx context.Context, q store.DeliveryQuery) ([]store.Delivery, error) {

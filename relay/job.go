@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -25,6 +26,9 @@ const (
 	// room for it.
 	jobPage = readyWindow / 4
 )
+
+// jobPrefix is what the ids of jobs begin with.
+const jobPrefix = "job_"
 
 // JobRequest asks for a job.
 type JobRequest struct {
@@ -59,6 +63,10 @@ type JobStatus struct {
 	// Held is the destination that a running job waits for: because it is down or
 	// paused, or because there is enough due for it. Empty for none.
 	Held string
+
+	// Err wraps store.ErrCorrupt for a job whose record can not be read. Only its ID
+	// and CreatedAt are known then; it is not worked on, and can be forgotten.
+	Err error
 }
 
 // StartJob has what a query selects re-driven, replayed, canceled or deleted in the
@@ -67,7 +75,7 @@ type JobStatus struct {
 // or paused is put off to the end. How far the job has come is kept in the store,
 // and a restart goes on from there. It returns an error that wraps
 // store.ErrInvalid for a request that makes no sense, ErrNoDestination, or
-// ErrTooManyJobs.
+// ErrTooManyJobs. Where ctx ends meanwhile the job may have been made all the same.
 func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error) {
 	s, err := e.readyForJob(ctx, &req)
 	if err != nil {
@@ -77,7 +85,7 @@ func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error
 	if err != nil {
 		return store.Job{}, err
 	}
-	job.ID = "job_" + ulid.ULID(e.ids.next(e.clock.Now())).String()
+	job.ID = jobPrefix + ulid.ULID(e.ids.next(e.clock.Now())).String()
 	return s.jobs.begin(ctx, job)
 }
 
@@ -100,7 +108,7 @@ func (e *Engine) readyForJob(ctx context.Context, req *JobRequest) (*session, er
 // job makes the job of a request, as of a time.
 func (req *JobRequest) job(now time.Time) (*store.Job, error) {
 	q := req.Query
-	q.After, q.Limit = store.DeliveryID{}, 0
+	q.After, q.Limit, q.Ahead = store.DeliveryID{}, 0, nil
 	if q.To.IsZero() {
 		q.To = now.Add(time.Millisecond) // ids know no less
 	}
@@ -165,7 +173,8 @@ func (e *Engine) CountJob(ctx context.Context, req JobRequest, limit uint64) (ui
 		return 0, err
 	}
 	job.CreatedAt, job.Rate = s.store.Now(), 0
-	r := newJobRun(s.jobs, job)
+	r := newJobRun(s.jobs, job.ID)
+	r.take(job)
 	for n := uint64(0); ; {
 		page, err := r.page(ctx)
 		if err != nil {
@@ -202,6 +211,9 @@ func (e *Engine) Job(ctx context.Context, id string) (JobStatus, error) {
 		return JobStatus{}, err
 	}
 	job, err := s.jobs.job(ctx, id)
+	if errors.Is(err, store.ErrCorrupt) {
+		return illegible(id, err), nil
+	}
 	if err != nil {
 		return JobStatus{}, err
 	}
@@ -226,6 +238,17 @@ func (e *Engine) CancelJob(ctx context.Context, id string) (store.Job, error) {
 	return e.turnJob(ctx, id, store.JobCanceled)
 }
 
+// ForgetJob removes the record of a job that has ended or can not be read; what the
+// job has done stays done. It returns store.ErrNotFound, or store.ErrState for any
+// other job.
+func (e *Engine) ForgetJob(ctx context.Context, id string) error {
+	s, err := e.ready(ctx)
+	if err != nil {
+		return err
+	}
+	return s.jobs.forget(ctx, id)
+}
+
 func (e *Engine) turnJob(ctx context.Context, id string, to store.JobState) (store.Job, error) {
 	s, err := e.ready(ctx)
 	if err != nil {
@@ -244,6 +267,15 @@ func mayTurn(from, to store.JobState) bool {
 	default:
 		return !from.Ended()
 	}
+}
+
+// illegible returns what is known of a job that can not be read.
+func illegible(id string, err error) JobStatus {
+	status := JobStatus{Job: store.Job{ID: id}, Err: err}
+	if made, parsed := ulid.ParseStrict(strings.TrimPrefix(id, jobPrefix)); parsed == nil {
+		status.CreatedAt = ulid.Time(made.Time()).UTC()
+	}
+	return status
 }
 
 // passed reports whether a change of a delivery is one that a job does not wait

@@ -33,7 +33,7 @@ func (r *jobRun) turnTo(i int) {
 	r.job.Pass = r.job.Later[i]
 	r.job.Later = slices.Delete(r.job.Later, i, i+1)
 	r.job.Query.After = store.DeliveryID{}
-	r.message, r.moved = store.MessageID{}, true
+	r.message, r.ahead, r.moved = store.MessageID{}, new(store.Ahead), true
 }
 
 // turnAway leaves the present pass, whose destination is down or paused, for one

@@ -22,15 +22,24 @@ const (
 	haltGap = time.Second
 )
 
-// jobRun carries out one job, in one goroutine.
+// jobRun is the one goroutine that has a job: it works on it, and carries out what
+// operators want of it in between.
 type jobRun struct {
 	jobs *jobs
-	job  *store.Job
-	stop context.CancelFunc
-	done chan struct{}
+	id   string
+	job  *store.Job // nil before it was read
+
+	// What follows is guarded by the lock of jobs: what operators want, what ends the
+	// step or the wait under way, and that the job is to be looked at once more.
+	turns []*turn
+	cut   context.CancelFunc
+	again bool
 
 	// moved says that the store does not know yet how far the job has come.
 	moved bool
+
+	// ahead is what the store keeps of one page for the next.
+	ahead *store.Ahead
 
 	// message is the one whose deliveries were looked at last, all of them, and taken
 	// the destinations to which nothing of it is to be replayed any more.
@@ -45,31 +54,58 @@ type jobRun struct {
 	lagging string
 }
 
-func newJobRun(js *jobs, job *store.Job) *jobRun {
-	return &jobRun{jobs: js, job: job, done: make(chan struct{})}
+func newJobRun(js *jobs, id string) *jobRun { return &jobRun{jobs: js, id: id} }
+
+// take has the run be about a job.
+func (r *jobRun) take(job *store.Job) {
+	r.job, r.moved = job, false
+	r.ahead, r.message, r.lagging = new(store.Ahead), store.MessageID{}, ""
 }
 
-// run works on the job until it ends or ctx does.
+// run lasts until there is nothing to do any more, or ctx ends.
 func (r *jobRun) run(ctx context.Context) {
-	defer close(r.done)
+	defer r.dismiss()
 	for ctx.Err() == nil {
-		wait, err := r.step(ctx)
-		if err != nil && ctx.Err() == nil {
+		step, over := r.begin(ctx)
+		err := r.carry(ctx, r.load(ctx))
+		switch {
+		case r.job != nil && (r.job.State == store.JobRunning || r.moved):
+			r.work(step)
+		case r.job == nil && ctx.Err() == nil && !lasting(err):
+			r.jobs.session.storeError("reading a job", err)
+			r.jobs.wait(step, finishRetry)
+		case r.leave():
+			over()
+			return
+		}
+		over()
+	}
+}
+
+// work takes one step, keeps in the store how far the job has come, and waits until
+// the next one. It is cut short when somebody wants something of the job.
+func (r *jobRun) work(ctx context.Context) {
+	var wait time.Duration
+	if !r.moved {
+		var err error
+		if wait, err = r.step(ctx); err != nil && ctx.Err() == nil {
 			r.fail(err)
 			wait = haltGap
 		}
-		for err = r.save(); err != nil; err = r.save() {
-			r.jobs.session.storeError("keeping how far a job has come", err)
-			if !r.jobs.wait(ctx, finishRetry) {
-				return
-			}
-		}
-		if r.job.State != store.JobRunning {
-			r.tell()
-			return
-		}
-		r.jobs.wait(ctx, wait)
 	}
+	switch err := r.save(); {
+	case lasting(err):
+		r.jobs.session.engine.log.Error("job stops: its record is not what it was", zap.String("job", r.id), zap.Error(err))
+		r.job, r.moved = nil, false
+		return
+	case err != nil:
+		r.jobs.session.storeError("keeping how far a job has come", err)
+		wait = finishRetry
+	case r.job.State != store.JobRunning:
+		r.tell()
+		return
+	}
+	r.jobs.wait(ctx, wait)
 }
 
 // fail ends the job for an error, until an operator resumes it.
@@ -213,7 +249,7 @@ func (r *jobRun) page(ctx context.Context) ([]store.Delivery, error) {
 	if r.job.Pass != "" {
 		q.Destination = r.job.Pass
 	}
-	q.Limit = r.limit()
+	q.Limit, q.Ahead = r.limit(), r.ahead
 	page, err := r.jobs.session.store.ListDeliveries(ctx, q)
 	if len(page) > 0 {
 		r.job.Query.After = page[len(page)-1].ID

@@ -4,6 +4,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,19 +15,19 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
-// jobs are the jobs of a session.
+// jobs are the jobs of a session. Each that is worked on, or that somebody wants
+// to change, has a run, which alone reads and writes its record: nobody holds a
+// lock while the store is asked.
 type jobs struct {
 	session *session
 	life    context.Context
 	end     context.CancelFunc
 
-	// turning is held while a job is made or its state is changed by an operator.
-	turning sync.Mutex
-
 	mu      sync.Mutex
 	quit    bool
 	running map[string]*jobRun
 	holds   map[string]string // what a running job waits for
+	making  []string          // jobs that are being made, in the order in which that began
 	workers sync.WaitGroup
 }
 
@@ -38,25 +39,27 @@ func newJobs(s *session) *jobs {
 
 // resume goes on with the jobs that were running when the store was closed.
 func (js *jobs) resume(ctx context.Context) {
-	js.turning.Lock()
-	defer js.turning.Unlock()
 	all, err := js.all(ctx)
 	if err != nil {
 		js.session.engine.log.Error("reading the jobs", zap.Error(js.session.failing("reading the jobs", err)))
 		return
 	}
-	for _, job := range all {
-		if job.State == store.JobRunning && !js.works(job.ID) { // it may have been made since
+	for i := range all {
+		switch job := &all[i]; {
+		case job.Err != nil:
+			js.session.engine.log.Error("a job can not be read, and does not go on: delete it, and start another for what is left to do",
+				zap.String("job", job.ID), zap.Error(job.Err))
+		case job.State == store.JobRunning:
 			js.session.engine.log.Info("going on with a job", zap.String("job", job.ID), zap.String("action", string(job.Action)),
 				zap.Uint64("done", job.Done))
-			js.start(job)
+			js.start(job.ID)
 		}
 	}
 }
 
 // all reads all jobs, oldest first.
-func (js *jobs) all(ctx context.Context) ([]*store.Job, error) {
-	var all []*store.Job
+func (js *jobs) all(ctx context.Context) ([]JobStatus, error) {
+	var all []JobStatus
 	q := store.EntityQuery{Kind: store.KindJob, Limit: keptJobs}
 	for {
 		page, err := js.session.store.ListEntities(ctx, q)
@@ -64,8 +67,11 @@ func (js *jobs) all(ctx context.Context) ([]*store.Job, error) {
 			return nil, err
 		}
 		for _, e := range page {
-			if job, ok := e.(*store.Job); ok {
-				all = append(all, job)
+			switch e := e.(type) {
+			case *store.Job:
+				all = append(all, JobStatus{Job: *e})
+			case *store.Illegible:
+				all = append(all, illegible(e.ID, e.Err))
 			}
 			q.After = e.Key().ID
 		}
@@ -75,42 +81,46 @@ func (js *jobs) all(ctx context.Context) ([]*store.Job, error) {
 	}
 }
 
-// begin keeps a new job and starts it.
-func (js *jobs) begin(ctx context.Context, job *store.Job) (store.Job, error) {
-	js.turning.Lock()
-	defer js.turning.Unlock()
-	if err := js.makeRoom(ctx); err != nil {
-		return store.Job{}, err
+// announce notes that a job is being made until the returned function is called, and
+// returns those of which that was noted before.
+func (js *jobs) announce(id string) (earlier []string, made func()) {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	earlier = slices.Clone(js.making)
+	js.making = append(js.making, id)
+	return earlier, func() {
+		js.mu.Lock()
+		defer js.mu.Unlock()
+		js.making = slices.DeleteFunc(js.making, func(other string) bool { return other == id })
 	}
-	if err := js.session.store.PutEntity(ctx, job); err != nil {
-		return store.Job{}, js.session.failing("making a job", err)
-	}
-	made := *job
-	js.start(job)
-	return made, nil
 }
 
 // makeRoom forgets the oldest jobs that have ended, and refuses more that have
-// not than can be looked after.
-func (js *jobs) makeRoom(ctx context.Context) error {
+// not than can be looked after. Those that began to be made earlier count, too.
+func (js *jobs) makeRoom(ctx context.Context, earlier []string) error {
 	all, err := js.all(ctx)
 	if err != nil {
 		return js.session.failing("reading the jobs", err)
 	}
-	alive := 0
-	for _, job := range all {
-		if !job.State.Ended() {
+	alive, kept := 0, len(all)
+	for i := range all {
+		if all[i].Err == nil && !all[i].State.Ended() {
 			alive++
+		}
+	}
+	for _, id := range earlier {
+		if !slices.ContainsFunc(all, func(job JobStatus) bool { return job.ID == id }) {
+			alive, kept = alive+1, kept+1
 		}
 	}
 	if alive >= maxJobs {
 		return fmt.Errorf("%d jobs have not ended: %w", alive, ErrTooManyJobs)
 	}
-	for i, extra := 0, len(all)-keptJobs+1; i < len(all) && extra > 0; i++ {
-		if !all[i].State.Ended() {
+	for i, extra := 0, kept-keptJobs+1; i < len(all) && extra > 0; i++ {
+		if all[i].Err != nil || !all[i].State.Ended() {
 			continue
 		}
-		if err := js.session.store.DeleteEntity(ctx, all[i].Key()); err != nil {
+		if err := js.session.store.DeleteEntity(ctx, all[i].Key()); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return js.session.failing("forgetting a job", err)
 		}
 		extra--
@@ -118,122 +128,26 @@ func (js *jobs) makeRoom(ctx context.Context) error {
 	return nil
 }
 
-// start has a job worked on, unless the session ends.
-func (js *jobs) start(job *store.Job) {
+// start has a job worked on, if that is its state in the store, unless the session
+// ends.
+func (js *jobs) start(id string) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
-	if js.quit {
-		return
+	if !js.quit {
+		js.runOf(id).again = true
 	}
-	ctx, stop := context.WithCancel(js.life)
-	r := newJobRun(js, job)
-	r.stop = stop
-	js.running[job.ID] = r
-	js.workers.Go(func() {
-		defer stop()
-		r.run(ctx)
-		js.mu.Lock()
-		defer js.mu.Unlock()
-		if js.running[job.ID] == r { // it may have been resumed since
-			delete(js.running, job.ID)
-			delete(js.holds, job.ID)
-		}
-	})
 }
 
-// works reports whether a job is worked on.
-func (js *jobs) works(id string) bool {
-	js.mu.Lock()
-	defer js.mu.Unlock()
+// runOf returns the run of a job, which begins by that if there is none. The caller
+// has the lock.
+func (js *jobs) runOf(id string) *jobRun {
 	r := js.running[id]
 	if r == nil {
-		return false
+		r = newJobRun(js, id)
+		js.running[id] = r
+		js.workers.Go(func() { r.run(js.life) })
 	}
-	select {
-	case <-r.done:
-		return false
-	default:
-		return true
-	}
-}
-
-// halt stops a job that is worked on, where it stands, and returns when it has. If
-// nobody waits for that any more the job goes on.
-func (js *jobs) halt(ctx context.Context, id string) error {
-	js.mu.Lock()
-	r := js.running[id]
-	js.mu.Unlock()
-	if r == nil {
-		return nil
-	}
-	r.stop()
-	select {
-	case <-r.done:
-		return nil
-	case <-ctx.Done():
-		js.goOnAfter(r)
-		return ctx.Err()
-	}
-}
-
-// goOnAfter goes on with a job that was told to stop, once it has.
-func (js *jobs) goOnAfter(r *jobRun) {
-	js.mu.Lock()
-	defer js.mu.Unlock()
-	if js.quit {
-		return
-	}
-	js.workers.Go(func() {
-		<-r.done
-		js.turning.Lock()
-		defer js.turning.Unlock()
-		if !js.works(r.job.ID) {
-			js.goOn(r.job.ID)
-		}
-	})
-}
-
-// turn brings a job into another state.
-func (js *jobs) turn(ctx context.Context, id string, to store.JobState) (store.Job, error) {
-	js.turning.Lock()
-	defer js.turning.Unlock()
-	if to != store.JobRunning {
-		if err := js.halt(ctx, id); err != nil {
-			return store.Job{}, err
-		}
-	}
-	ctx = context.WithoutCancel(ctx) // what was halted does not stay so for a caller who has gone
-	job, err := js.job(ctx, id)
-	if err != nil {
-		return store.Job{}, err
-	}
-	if !mayTurn(job.State, to) {
-		return store.Job{}, fmt.Errorf("job %s is %s: %w", id, job.State, store.ErrState)
-	}
-	job.State = to
-	if to == store.JobRunning {
-		job.Error = ""
-	}
-	if to.Ended() {
-		job.EndedAt = js.session.store.Now()
-	}
-	if err := js.session.store.PutEntity(ctx, job); err != nil {
-		js.goOn(id)
-		return store.Job{}, js.session.failing("changing a job", err)
-	}
-	turned := *job
-	if to == store.JobRunning {
-		js.start(job)
-	}
-	return turned, nil
-}
-
-// goOn goes on with a job that was halted and has stayed as it was.
-func (js *jobs) goOn(id string) {
-	job, err := js.job(js.life, id)
-	if err == nil && job.State == store.JobRunning {
-		js.start(job)
-	}
+	return r
 }
 
 // job reads a job.
@@ -256,11 +170,10 @@ func (js *jobs) list(ctx context.Context) ([]JobStatus, error) {
 		return nil, js.session.failing("reading the jobs", err)
 	}
 	slices.Reverse(all)
-	list := make([]JobStatus, 0, len(all))
-	for _, job := range all {
-		list = append(list, JobStatus{Job: *job, Held: js.held(job.ID)})
+	for i := range all {
+		all[i].Held = js.held(all[i].ID)
 	}
-	return list, nil
+	return all, nil
 }
 
 // note remembers what a running job waits for, "" for nothing.

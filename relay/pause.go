@@ -21,22 +21,43 @@ const pausePage = 256
 // Pause holds the deliveries of a destination back until Resume, over restarts
 // and reconfigurations: attempts under way end as they would, no other is
 // started, not even a probe, and nothing is lost. Messages for the destination
-// are accepted as before. The reason is kept for other operators to read. Pausing
-// a paused destination changes nothing. It returns ErrNoDestination for one that
-// is not in force and never had a delivery.
-func (e *Engine) Pause(ctx context.Context, destination, reason string) error {
-	err := e.turnPause(ctx, destination, func(st store.Store) error {
-		err := st.PutEntity(ctx, &store.Pause{Destination: destination, Reason: reason})
-		if errors.Is(err, store.ErrConflict) {
-			return nil
+// are accepted as before. The reason is kept for other operators to read. A
+// destination that is paused already stays so since when it was, and takes the new
+// reason unless that is empty; before is its pause as it was then, nil for none. It
+// returns ErrNoDestination for one that is not in force and never had a delivery.
+func (e *Engine) Pause(ctx context.Context, destination, reason string) (before *store.Pause, err error) {
+	err = e.turnPause(ctx, destination, func(st store.Store) error {
+		err := store.ErrConflict
+		for errors.Is(err, store.ErrConflict) && ctx.Err() == nil { // another is as fast
+			before, err = putPause(ctx, st, destination, reason)
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("pausing destination %q: %w", destination, err)
+		return nil, fmt.Errorf("pausing destination %q: %w", destination, err)
 	}
 	e.log.Info("destination has been paused", zap.String("destination", destination), zap.String("reason", reason))
-	return nil
+	return before, nil
+}
+
+// putPause keeps a pause, and returns the one that there was before, nil for none.
+func putPause(ctx context.Context, st store.Store, destination, reason string) (before *store.Pause, err error) {
+	pause := &store.Pause{Destination: destination, Reason: reason}
+	switch e, err := st.Entity(ctx, pause.Key()); {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, st.PutEntity(ctx, pause)
+	case errors.Is(err, store.ErrCorrupt):
+		return nil, fmt.Errorf("it is paused, and why can not be read; resume it, then pause it anew: %w", err)
+	case err != nil:
+		return nil, err
+	default:
+		before, _ = e.(*store.Pause)
+	}
+	if before == nil || reason == "" || reason == before.Reason {
+		return before, nil
+	}
+	pause.EntityMeta = before.EntityMeta
+	return before, st.PutEntity(ctx, pause)
 }
 
 // Resume ends a pause: what is due is delivered at once, within the limits of
@@ -83,8 +104,11 @@ func (s *session) followPause(ctx context.Context, destination string) error {
 	pause := store.Pause{Destination: destination}
 	_, err := s.store.Entity(ctx, pause.Key())
 	kind := paused
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		kind, err = resumed, nil
+	case errors.Is(err, store.ErrCorrupt): // what can be read of it is that it is there
+		err = nil
 	}
 	if err != nil {
 		return err
@@ -137,7 +161,7 @@ func (e *Engine) known(ctx context.Context, destination string) (*session, error
 	switch _, err = s.store.Entity(ctx, pause.Key()); {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, ErrNoDestination
-	case err != nil:
+	case err != nil && !errors.Is(err, store.ErrCorrupt):
 		return nil, err
 	}
 	return s, nil
@@ -153,8 +177,11 @@ func readPauses(ctx context.Context, st store.Store) (map[string]store.Pause, er
 			return nil, fmt.Errorf("reading which destinations are paused: %w", err)
 		}
 		for _, e := range page {
-			if pause, ok := e.(*store.Pause); ok {
-				pauses[pause.Destination] = *pause
+			switch e := e.(type) {
+			case *store.Pause:
+				pauses[e.Destination] = *e
+			case *store.Illegible: // what can be read of it is that it is there
+				pauses[e.ID] = store.Pause{Destination: e.ID}
 			}
 			q.After = e.Key().ID
 		}

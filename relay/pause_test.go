@@ -17,7 +17,7 @@ import (
 
 func (r *rig) pause(destination string) {
 	r.t.Helper()
-	if err := r.Pause(r.t.Context(), destination, "maintenance"); err != nil {
+	if _, err := r.Pause(r.t.Context(), destination, "maintenance"); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -128,9 +128,29 @@ func TestAPauseOutlivesReconfigurationAndRestart(t *testing.T) {
 	})
 }
 
+func TestASecondPauseTakesTheNewReasonAndTellsOfTheFirst(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		began := time.Now()
+		for _, c := range []struct{ reason, before, kept string }{
+			{"moving", "", "moving"}, {"moved, now testing", "moving", "moved, now testing"}, {"", "moved, now testing", "moved, now testing"},
+		} {
+			before, err := r.Pause(t.Context(), "d", c.reason)
+			if err != nil || (before == nil) != (c.before == "") || before != nil && (before.Reason != c.before || !before.CreatedAt.Equal(began)) {
+				t.Errorf("pausing for %q: there was %+v before, error %v", c.reason, before, err)
+			}
+			pauses, err := r.Pauses(t.Context())
+			if p := pauses["d"]; err != nil || p.Reason != c.kept || !p.CreatedAt.Equal(began) {
+				t.Errorf("paused for %q since %s, want %q since %s", p.Reason, p.CreatedAt, c.kept, began)
+			}
+			settle(time.Minute)
+		}
+		r.expectPaused("d")
+	})
+}
+
 func TestOnlyADestinationThatExistsIsPaused(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		if err := r.Pause(t.Context(), "typo", ""); !errors.Is(err, ErrNoDestination) {
+		if _, err := r.Pause(t.Context(), "typo", ""); !errors.Is(err, ErrNoDestination) {
 			t.Errorf("pausing an unknown destination: %v", err)
 		}
 		if err := r.Resume(t.Context(), "typo"); !errors.Is(err, ErrNoDestination) {
@@ -158,7 +178,10 @@ func TestAPauseThatWaitsForTheDiskKeepsNoOtherWaiting(t *testing.T) {
 			}
 			return nil
 		})
-		go func() { done <- r.Pause(t.Context(), "d", "hangs") }()
+		go func() {
+			_, err := r.Pause(t.Context(), "d", "hangs")
+			done <- err
+		}()
 		settle(time.Second)
 		r.pause("e")
 		r.resume("d")
@@ -174,13 +197,13 @@ func TestAPauseThatWaitsForTheDiskKeepsNoOtherWaiting(t *testing.T) {
 // the pause was committed, before the dispatcher knows of it.
 func TestAPauseThatIsOvertakenByAResumeDoesNotHold(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		r.store.put.set(func(e store.Entity) error {
-			r.store.put.set(nil)
-			if err := r.store.Store.PutEntity(t.Context(), e); err != nil {
-				t.Error(err)
+		reads := 0
+		r.store.entity.set(func(store.EntityKey) error {
+			if reads++; reads == 2 { // the first is before the pause is put
+				r.store.entity.set(nil)
+				r.resume("d")
 			}
-			r.resume("d")
-			return store.ErrConflict // as for a pause that is there
+			return nil
 		})
 		r.pause("d")
 		r.expectPaused()

@@ -118,7 +118,7 @@ func TestWaiterGoesWithoutAnAnswer(t *testing.T) {
 		"the destination is gone": {answer: succeeds, before: func(r *rig) { r.Detach(r.generation) }, took: patience},
 		"the engine drains":       {answer: succeeds, before: func(r *rig) { r.Drain(r.t.Context()) }},
 		"the destination is paused": {answer: succeeds, before: func(r *rig) {
-			if err := r.Pause(r.t.Context(), "d", "test"); err != nil {
+			if _, err := r.Pause(r.t.Context(), "d", "test"); err != nil {
 				r.t.Fatal(err)
 			}
 		}},
