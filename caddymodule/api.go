@@ -66,7 +66,7 @@ var apiRoutes = map[string]map[string]endpoint{
 	"/relay/destinations/{destination}/pause":  {http.MethodPost: pauseDestination},
 	"/relay/destinations/{destination}/resume": {http.MethodPost: resumeDestination},
 	"/relay/jobs":                              {http.MethodGet: listJobs, http.MethodPost: startJob},
-	"/relay/jobs/{job}":                        {http.MethodGet: showJob},
+	"/relay/jobs/{job}":                        {http.MethodGet: showJob, http.MethodDelete: deleteJob},
 	"/relay/jobs/{job}/pause":                  {http.MethodPost: turnJob("pause", (*relay.Engine).PauseJob)},
 	"/relay/jobs/{job}/resume":                 {http.MethodPost: turnJob("resume", (*relay.Engine).ResumeJob)},
 	"/relay/jobs/{job}/cancel":                 {http.MethodPost: turnJob("cancel", (*relay.Engine).CancelJob)},

@@ -320,6 +320,13 @@ func TestMistakesOfOperatorsAreExplained(t *testing.T) {
 		{"POST", "/relay/jobs", `{"action":"redrive","destination":"in:typo"}`, 404, "selecting by destination \"in:typo\": no such destination"},
 		{"POST", "/relay/jobs", `{"action":"cancel","destination":"in:typo","dry_run":true}`, 404, "no such destination"},
 		{"GET", "/relay/jobs/job_1", "", 404, "not found"},
+		{"DELETE", "/relay/jobs/job_1", "", 404, "not found"},
+		{"POST", "/relay/jobs", `{"action":"redrive","source":"typo"}`, 404, `selecting by source "typo": no such source: there are in`},
+		{"POST", "/relay/jobs", `{"action":"cancel","source":"typo","dry_run":true}`, 404, "no such source: there are in"},
+		{"POST", "/relay/jobs", `{"action":"redrive","destination":"in:typo","source":"in"}`, 404, "no such destination: there are in:default"},
+		{"GET", "/relay/messages?source=typo", "", 404, "no such source: there are in"},
+		{"GET", "/relay/deliveries?source=typo&limit=1", "", 404, "no such source: there are in"},
+		{"GET", "/relay/deliveries?destination=in", "", 404, `selecting by destination "in": no such destination: there are in:default`},
 	} {
 		status, answer := d.do(c.method, c.target, c.body)
 		if status != c.status || !strings.Contains(answer, c.says) {

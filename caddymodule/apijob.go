@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -49,10 +50,11 @@ type countView struct {
 	More bool `json:"more,omitempty"`
 }
 
-// jobView is a job as operators see it.
+// jobView is a job as operators see it. State is illegible where the record of the
+// job can not be read; nothing is known of it then but ID and CreatedAt.
 type jobView struct {
 	ID          string     `json:"id"`
-	Action      string     `json:"action"`
+	Action      string     `json:"action,omitempty"`
 	State       string     `json:"state"`
 	Destination string     `json:"destination,omitempty"`
 	Source      string     `json:"source,omitempty"`
@@ -63,7 +65,7 @@ type jobView struct {
 	To          *time.Time `json:"to,omitempty"`
 	ReplayTo    string     `json:"replay_to,omitempty"`
 	Rate        int        `json:"rate,omitempty"`
-	By          string     `json:"by"`
+	By          string     `json:"by,omitempty"`
 	CreatedAt   time.Time  `json:"created_at"`
 	EndedAt     *time.Time `json:"ended_at,omitempty"`
 	Done        uint64     `json:"done"`
@@ -91,6 +93,17 @@ func viewJob(j *store.Job, held string) jobView {
 	}
 	if !j.Query.After.Message.IsZero() {
 		v.Reached = optional(j.Query.After.Message.Time())
+	}
+	return v
+}
+
+// illegible is the state of a job whose record can not be read.
+const illegible = "illegible"
+
+func viewStatus(s *relay.JobStatus) jobView {
+	v := viewJob(&s.Job, s.Held)
+	if s.Err != nil {
+		v.State, v.Error = illegible, s.Err.Error()
 	}
 	return v
 }
@@ -131,6 +144,9 @@ func startJob(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if err := c.checkNames(req.Source, req.Destination); err != nil {
+		return 0, nil, err
+	}
 	if req.DryRun {
 		n, err := c.engine.CountJob(c.Context(), asked, maxCount)
 		return http.StatusOK, countView{Action: req.Action, Count: n, More: n == maxCount}, err
@@ -150,8 +166,7 @@ func listJobs(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	jobs := views(all, func(j *relay.JobStatus) jobView { return viewJob(&j.Job, j.Held) })
-	return http.StatusOK, map[string][]jobView{"jobs": jobs}, nil
+	return http.StatusOK, map[string][]jobView{"jobs": views(all, viewStatus)}, nil
 }
 
 // showJob answers GET /relay/jobs/{job}.
@@ -160,7 +175,25 @@ func showJob(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, viewJob(&job.Job, job.Held), nil
+	return http.StatusOK, viewStatus(&job), nil
+}
+
+// deleteJob answers DELETE /relay/jobs/{job}.
+func deleteJob(c *call) (int, any, error) {
+	id := c.PathValue("job")
+	if err := c.engine.ForgetJob(c.Context(), id); err != nil {
+		return 0, nil, explainJob(err)
+	}
+	c.audit("delete job", zap.String("job", id))
+	return http.StatusOK, map[string]string{"deleted": id}, nil
+}
+
+// explainJob says what can be done with a job that can not be read.
+func explainJob(err error) error {
+	if errors.Is(err, store.ErrCorrupt) {
+		return apiError(http.StatusConflict, fmt.Errorf("%w: it is not worked on; caddy relay jobs delete removes it", err))
+	}
+	return err
 }
 
 // turnJob answers POST /relay/jobs/{job}/pause and its like.
@@ -168,7 +201,7 @@ func turnJob(action string, turn func(*relay.Engine, context.Context, string) (s
 	return func(c *call) (int, any, error) {
 		job, err := turn(c.engine.Engine, c.Context(), c.PathValue("job"))
 		if err != nil {
-			return 0, nil, err
+			return 0, nil, explainJob(err)
 		}
 		c.audit(action+" job", zap.String("job", job.ID))
 		return http.StatusOK, viewJob(&job, ""), nil

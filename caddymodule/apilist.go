@@ -41,6 +41,11 @@ func listMessages(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if len(found) == 0 {
+		if err := c.checkNames(q.Source, ""); err != nil {
+			return 0, nil, err
+		}
+	}
 	page := messagesPage{Messages: views(found, viewMessage)}
 	if len(found) == q.Limit {
 		page.Next = page.Messages[len(found)-1].ID
@@ -53,6 +58,11 @@ func listDeliveries(c *call) (int, any, error) {
 	q, found, err := list(c, parseDeliveryQuery, store.Store.ListDeliveries)
 	if err != nil {
 		return 0, nil, err
+	}
+	if len(found) == 0 {
+		if err := c.checkNames(q.Source, q.Destination); err != nil {
+			return 0, nil, err
+		}
 	}
 	page := deliveriesPage{Deliveries: views(found, viewListed)}
 	if len(found) == q.Limit {

@@ -117,6 +117,19 @@ type pauseView struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
+// pausedView is the answer to a pause. Before is the pause that there was already.
+type pausedView struct {
+	Paused string     `json:"paused"`
+	Before *pauseView `json:"before,omitempty"`
+}
+
+func viewPause(p *store.Pause) *pauseView {
+	if p == nil {
+		return nil
+	}
+	return &pauseView{Since: p.CreatedAt.UTC(), Reason: p.Reason}
+}
+
 // pauseDestination answers POST /relay/destinations/{destination}/pause.
 func pauseDestination(c *call) (int, any, error) {
 	var req pauseRequest
@@ -124,11 +137,12 @@ func pauseDestination(c *call) (int, any, error) {
 		return 0, nil, err
 	}
 	destination := c.PathValue("destination")
-	if err := c.engine.Pause(c.Context(), destination, req.Reason); err != nil {
+	before, err := c.engine.Pause(c.Context(), destination, req.Reason)
+	if err != nil {
 		return 0, nil, c.explainDestination(destination, err)
 	}
 	c.audit("pause", zap.String("destination", destination), zap.String("reason", req.Reason))
-	return http.StatusOK, map[string]string{"paused": destination}, nil
+	return http.StatusOK, pausedView{Paused: destination, Before: viewPause(before)}, nil
 }
 
 // resumeDestination answers POST /relay/destinations/{destination}/resume.

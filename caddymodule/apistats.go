@@ -117,7 +117,7 @@ func viewDestination(d *relay.DestinationStatus) destinationView {
 	switch {
 	case d.Pause != nil:
 		v.State = "paused"
-		v.Pause = &pauseView{Since: d.Pause.CreatedAt.UTC(), Reason: d.Pause.Reason}
+		v.Pause = viewPause(d.Pause)
 	case !d.InForce:
 		v.State = "parked"
 	case d.Down:

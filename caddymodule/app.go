@@ -225,6 +225,13 @@ func (a *App) assemble() *relay.Generation {
 	return g
 }
 
+// sourceNames lists the names of all sources.
+func (a *App) sourceNames() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.sources))
+}
+
 // destinations lists the destinations of all sources.
 func (a *App) destinations() []*Destination {
 	a.mu.Lock()

@@ -86,14 +86,25 @@ func goldenTables() map[string]func(io.Writer) {
 		},
 		"jobs": func(w io.Writer) {
 			printJobs(w, &map[string][]jobView{"jobs": {
+				{ID: "job_4", State: illegible, CreatedAt: goldenLate, Error: "stored data is corrupt"},
 				{ID: "job_3", Action: "delete", State: "paused", Selects: "dead", To: &goldenTime, CreatedAt: goldenLate, Done: 99},
 				{ID: "job_2", Action: "replay", State: "running", Source: "stripe", From: &goldenTime, ReplayTo: "stripe:ledger", CreatedAt: goldenLate, Done: 1204, WaitsFor: "stripe:ledger"},
 				{ID: "job_1", Action: "redrive", State: "done", Selects: "dead", CreatedAt: goldenTime, EndedAt: &goldenLate, Done: 7, Skipped: 1},
 			}})
 		},
+		"job_illegible": func(w io.Writer) {
+			printJob(w, &jobView{ID: "job_1", State: illegible, CreatedAt: goldenTime, Error: "job \"job_1\": stored data is corrupt"})
+		},
+		"paused": func(w io.Writer) {
+			was := &pauseView{Since: goldenTime, Reason: "moving the database"}
+			printPaused(w, &pausedView{Paused: "stripe:default"}, "moving the database")
+			printPaused(w, &pausedView{Paused: "stripe:default", Before: was}, "still moving")
+			printPaused(w, &pausedView{Paused: "stripe:default", Before: was}, "")
+			printPaused(w, &pausedView{Paused: "stripe:default", Before: &pauseView{Since: goldenTime}}, "moving")
+		},
 		"job": func(w io.Writer) {
 			printJob(w, &jobView{
-				ID: "job_1", Action: "redrive", State: "failed", Selects: "dead", By: "127.0.0.1:4242", CreatedAt: goldenTime, Reached: &goldenLate,
+				ID: "job_1", Action: "redrive", State: "failed", Selects: "dead", From: &goldenTime, To: &goldenLate, By: "127.0.0.1:4242", CreatedAt: goldenTime, Reached: &goldenLate,
 				Done: 7, Skipped: 1, PutOff: []string{"a:b", "c:d"}, WaitsFor: "e:f", Error: "disk full",
 			})
 		},

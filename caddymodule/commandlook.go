@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -108,19 +109,36 @@ credential are hidden, unless the configuration says admin_reveal.`
 const jobPrefix = "job_"
 
 func jobsCommand() *cobra.Command {
-	cmd := command("jobs [pause|resume|cancel <job>]", "Lists jobs, newest first, or pauses, resumes or cancels one", cobra.MaximumNArgs(2),
+	cmd := command("jobs [pause|resume|cancel|delete <job>]", "Lists jobs, newest first, or pauses, resumes, cancels or deletes one", cobra.MaximumNArgs(2),
 		func(s *shell, args []string) error {
 			if len(args) == 0 {
 				return look(s, "/relay/jobs", printJobs)
 			}
-			if len(args) != 2 || args[0] != "pause" && args[0] != "resume" && args[0] != "cancel" {
-				return errors.New("say pause, resume or cancel, and the id of a job, as in caddy relay jobs pause <job>")
+			if len(args) != 2 || !slices.Contains([]string{"pause", "resume", "cancel", "delete"}, args[0]) {
+				return errors.New("say pause, resume, cancel or delete, and the id of a job, as in caddy relay jobs pause <job>")
 			}
-			answer, err := s.client.call(s.cmd.Context(), http.MethodPost, "/relay/jobs/"+url.PathEscape(args[1])+"/"+args[0], nil)
+			path := "/relay/jobs/" + url.PathEscape(args[1])
+			if args[0] == "delete" {
+				return s.deleteJob(path, args[1])
+			}
+			answer, err := s.client.call(s.cmd.Context(), http.MethodPost, path+"/"+args[0], nil)
 			if err != nil {
 				return err
 			}
 			return print(s, answer, func(w io.Writer, j *jobView) { line(w, "job %s is %s", j.ID, j.State) })
 		})
+	cmd.Long = `
+Lists jobs, newest first. The last hundred are kept.
+
+A job that is canceled ends where it stands; what it has done stays done.
+Only one that has ended, or can not be read, is deleted.`
 	return cmd
+}
+
+func (s *shell) deleteJob(path, id string) error {
+	answer, err := s.client.call(s.cmd.Context(), http.MethodDelete, path, nil)
+	if err != nil {
+		return err
+	}
+	return print(s, answer, func(w io.Writer, _ *map[string]string) { line(w, "deleted %s", id) })
 }

@@ -203,28 +203,28 @@ func (s *shell) job(req *jobRequest) error {
 func pauseCommand() *cobra.Command {
 	cmd := command("pause <destination>", "Holds the deliveries of a destination back until it is resumed", cobra.ExactArgs(1), func(s *shell, args []string) error {
 		reason, _ := s.cmd.Flags().GetString("reason")
-		return s.turn(args[0], "pause", "paused: messages are accepted, and wait", pauseRequest{Reason: reason})
+		return s.turn(args[0], "pause", pauseRequest{Reason: reason}, func(w io.Writer, v *pausedView) { printPaused(w, v, reason) })
 	})
+	cmd.Long = `
+Holds the deliveries of a destination back until it is resumed, over restarts
+and reloads. Messages are accepted, and wait.
+
+One that is paused already stays so; a --reason replaces the one it had.`
 	cmd.Flags().String("reason", "", "Why, for other operators to read")
 	return cmd
 }
 
 func resumeCommand() *cobra.Command {
 	return command("resume <destination>", "Goes on with the deliveries of a paused destination", cobra.ExactArgs(1), func(s *shell, args []string) error {
-		return s.turn(args[0], "resume", "resumed", nil)
+		return s.turn(args[0], "resume", nil, func(w io.Writer, _ *pausedView) { line(w, "%s is resumed", args[0]) })
 	})
 }
 
 // turn pauses or resumes a destination.
-func (s *shell) turn(destination, action, done string, body any) error {
+func (s *shell) turn(destination, action string, body any, show func(io.Writer, *pausedView)) error {
 	answer, err := s.client.call(s.cmd.Context(), http.MethodPost, "/relay/destinations/"+url.PathEscape(destination)+"/"+action, body)
 	if err != nil {
 		return err
 	}
-	if s.json {
-		_, err = s.out.Write(answer)
-		return err
-	}
-	line(s.out, "%s is %s", destination, done)
-	return nil
+	return print(s, answer, show)
 }

