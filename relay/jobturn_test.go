@@ -72,6 +72,10 @@ func TestJobsThatAreMadeAtOnceAreBounded(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		r.dead("a")
 		r.pause("d")
+		r.store.put.set(func(store.Entity) error {
+			time.Sleep(time.Second) // virtual: only ever called inside a synctest bubble
+			return nil
+		})
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		made := 0
@@ -89,7 +93,7 @@ func TestJobsThatAreMadeAtOnceAreBounded(t *testing.T) {
 		}
 		wg.Wait()
 		jobs, err := r.Jobs(t.Context())
-		if err != nil || made != len(jobs) || made == 0 || made > maxJobs {
+		if err != nil || made != len(jobs) || made != maxJobs {
 			t.Errorf("%d jobs were made, %d are there, error %v", made, len(jobs), err)
 		}
 		r.resume("d")
