@@ -49,7 +49,8 @@ func TestPagesThatLookAheadCostWhatTheyContain(t *testing.T) {
 	each := pages(q, 20)
 	q.Ahead = new(store.Ahead)
 	pages(q, 1)
-	if ahead := pages(q, 100); ahead*4 > each {
+	// The race detector has Pebble take new memory for what it keeps otherwise.
+	if ahead := pages(q, 100); ahead*2 > each {
 		t.Errorf("a page takes %d bytes, and %d without looking ahead", ahead, each)
 	} else {
 		t.Logf("a page takes %d bytes, and %d without looking ahead", ahead, each)
