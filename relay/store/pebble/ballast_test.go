@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -54,104 +55,130 @@ func (v *volume) ballast() int64 {
 	return info.Size()
 }
 
-// await waits for what the store does in the background.
-func await(t *testing.T, what string, cond func() bool) {
+// rest lets a second pass for a store in a bubble of its own, in which it looks at its disk, and returns when all that this has
+// begun has ended.
+func rest() {
+	time.Sleep(time.Second)
+	synctest.Wait()
+}
+
+// openInBubble opens a store that is closed even where the test ends early: nothing may be left in its bubble then.
+func openInBubble(t *testing.T, dir string, opts pebble.Options) *pebble.Store {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
+	s := open(t, dir, opts)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }
 
 func TestT5_BallastIsGivenAndTakenBack(t *testing.T) {
-	d := newDisk()
-	v := newVolume(d, 64<<20)
-	s := open(t, "store", pebble.Options{FS: v})
-	await(t, "the ballast is made", func() bool { return v.ballast() == 4<<20 })
-	a := message(1)
-	// The disk is full until the ballast is gone.
-	d.breakWith(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileWrite && v.ballast() > 0 {
-			return syscall.ENOSPC
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		v := newVolume(d, 64<<20)
+		s := openInBubble(t, "store", pebble.Options{FS: v})
+		rest()
+		if n := v.ballast(); n != 4<<20 {
+			t.Fatalf("ballast of %d", n)
 		}
-		return nil
-	})
-	v.free.Store(0)
-	within(t, "accepting on what was in reserve", func() {
-		if _, err := accept(s, a); err != nil {
-			t.Errorf("Accept: %v", err)
+		a := message(1)
+		// The disk is full until the ballast is gone.
+		d.breakWith(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileWrite && v.ballast() > 0 {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		v.free.Store(0)
+		within(t, "accepting on what was in reserve", func() {
+			if _, err := accept(s, a); err != nil {
+				t.Errorf("Accept: %v", err)
+			}
+		})
+		if h := s.Health(); !h.Full || h.Err != nil || v.ballast() != 0 {
+			t.Errorf("Health %+v, ballast of %d", h, v.ballast())
+		}
+		d.heal()
+		v.free.Store(7 << 20)
+		rest()
+		if h := s.Health(); !h.Full || h.FreeBytes != 7<<20 {
+			t.Errorf("Health with less space than the ballast needs: %+v", h)
+		}
+		v.free.Store(60 << 20)
+		rest()
+		if h := s.Health(); h.Full || v.ballast() != 4<<20 {
+			t.Errorf("Health with space again: %+v, ballast of %d", h, v.ballast())
+		}
+		checkHas(t, s, a)
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	})
-	if h := s.Health(); !h.Full || h.Err != nil || v.ballast() != 0 {
-		t.Errorf("Health %+v, ballast of %d", h, v.ballast())
-	}
-	d.heal()
-	v.free.Store(7 << 20)
-	await(t, "the free space is seen", func() bool { return s.Health().FreeBytes == 7<<20 })
-	if h := s.Health(); !h.Full {
-		t.Errorf("Health with less space than the ballast needs: %+v", h)
-	}
-	v.free.Store(60 << 20)
-	await(t, "the ballast is made again", func() bool { return !s.Health().Full && v.ballast() == 4<<20 })
-	checkHas(t, s, a)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestOpenOnFullDiskTakesTheBallast(t *testing.T) {
-	d := newDisk()
-	v := newVolume(d, 64<<20)
-	s := open(t, "store", pebble.Options{FS: v})
-	await(t, "the ballast is made", func() bool { return v.ballast() == 4<<20 })
-	a := message(1)
-	if _, err := accept(s, a); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	v.free.Store(0)
-	d.breakWith(func(op errorfs.Op) error {
-		if (op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpCreate) && v.ballast() > 0 {
-			return syscall.ENOSPC
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		v := newVolume(d, 64<<20)
+		s := openInBubble(t, "store", pebble.Options{FS: v})
+		rest()
+		if n := v.ballast(); n != 4<<20 {
+			t.Fatalf("ballast of %d", n)
 		}
-		return nil
+		a := message(1)
+		if _, err := accept(s, a); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		v.free.Store(0)
+		d.breakWith(func(op errorfs.Op) error {
+			if (op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpCreate) && v.ballast() > 0 {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		s = openInBubble(t, "store", pebble.Options{FS: v})
+		if !s.Health().Full {
+			t.Error("the store does not say that it is full")
+		}
+		d.heal()
+		checkHas(t, s, a)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	s = open(t, "store", pebble.Options{FS: v})
-	if !s.Health().Full {
-		t.Error("the store does not say that it is full")
-	}
-	d.heal()
-	checkHas(t, s, a)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestT5_FullMeansThatSomebodyWaits(t *testing.T) {
-	d := newDisk()
-	s := open(t, "store", pebble.Options{FS: d}) // of no known size, so without ballast
-	d.breakWith(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileWrite {
-			return syscall.EDQUOT
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		s := openInBubble(t, "store", pebble.Options{FS: d}) // of no known size, so without ballast
+		d.breakWith(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileWrite {
+				return syscall.EDQUOT
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := accept(s, message(1)); err != nil {
+				t.Errorf("Accept: %v", err)
+			}
+		})
+		rest()
+		if h := s.Health(); !h.Full || h.Err != nil {
+			t.Errorf("Health while somebody waits: %+v", h)
 		}
-		return nil
-	})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if _, err := accept(s, message(1)); err != nil {
-			t.Errorf("Accept: %v", err)
+		d.heal()
+		within(t, "accepting when there is space", wg.Wait)
+		rest()
+		if h := s.Health(); h.Full {
+			t.Errorf("Health when nobody waits: %+v", h)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	})
-	await(t, "the store is full", func() bool { return s.Health().Full })
-	d.heal()
-	within(t, "accepting when there is space", wg.Wait)
-	await(t, "it is no longer full", func() bool { return !s.Health().Full })
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestDiskThatDoesNotSayItsSizeHoldsUpNobody(t *testing.T) {
@@ -181,64 +208,69 @@ func TestDiskThatDoesNotSayItsSizeHoldsUpNobody(t *testing.T) {
 }
 
 func TestBallastTakesRealSpaceForItsOwnerAlone(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, pebble.Options{})
-	path := filepath.Join(dir, "ballast")
-	var info os.FileInfo
-	await(t, "the ballast is made", func() bool {
-		var err error
-		info, err = os.Stat(path)
-		return err == nil && info.Size() > 0
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := openInBubble(t, dir, pebble.Options{})
+		path := filepath.Join(dir, "ballast")
+		rest()
+		info, err := os.Stat(path)
+		if err != nil || info.Size() == 0 {
+			t.Fatalf("no ballast: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if runtime.GOOS == "windows" {
+			return
+		}
+		if mode := info.Mode(); mode != 0o600 {
+			t.Errorf("mode %s", mode)
+		}
+		if taken, ok := blocks(info); ok && taken < info.Size() {
+			t.Errorf("a ballast of %d bytes takes %d", info.Size(), taken)
+		}
 	})
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if runtime.GOOS == "windows" {
-		return
-	}
-	if mode := info.Mode(); mode != 0o600 {
-		t.Errorf("mode %s", mode)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if taken, ok := blocks(info); ok && taken < info.Size() {
-		t.Errorf("a ballast of %d bytes takes %d", info.Size(), taken)
-	}
 }
 
 func TestC17_PurgeForSpaceGivesIt(t *testing.T) {
-	s := open(t, t.TempDir(), pebble.Options{MemTableSize: 1 << 20})
-	const size, messages = 16 << 10, 2000
-	for i := 0; i < messages; i += 100 {
-		var batch []store.Acceptance
-		for j := range 100 {
-			a := message(i + j)
-			noise(&a, size)
-			a.Message.BodySum = sha256.Sum256(a.Message.Request.Body)
-			a.Deliveries[0].Lease = time.Minute
-			batch = append(batch, a)
+	synctest.Test(t, func(t *testing.T) {
+		s := openInBubble(t, t.TempDir(), pebble.Options{MemTableSize: 1 << 20})
+		const size, messages = 16 << 10, 2000
+		for i := 0; i < messages; i += 100 {
+			var batch []store.Acceptance
+			for j := range 100 {
+				a := message(i + j)
+				noise(&a, size)
+				a.Message.BodySum = sha256.Sum256(a.Message.Request.Body)
+				a.Deliveries[0].Lease = time.Minute
+				batch = append(batch, a)
+			}
+			answers, err := s.Accept(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var finish []store.Finish
+			for _, a := range answers {
+				finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: store.Delivered})
+			}
+			if _, err := s.Finish(t.Context(), finish); err != nil {
+				t.Fatal(err)
+			}
 		}
-		answers, err := s.Accept(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
+		rest()
+		if used := s.Health().UsedBytes; used < size*messages*9/10 {
+			t.Fatalf("%d bytes are used by messages of %d", used, size*messages)
 		}
-		var finish []store.Finish
-		for _, a := range answers {
-			finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: store.Delivered})
+		p, err := s.Purge(t.Context(), store.PurgeRequest{Excess: size * messages / 2})
+		if err != nil || p.Messages != messages/2 {
+			t.Fatalf("Purge: %+v, %v", p, err)
 		}
-		if _, err := s.Finish(t.Context(), finish); err != nil {
-			t.Fatal(err)
+		rest()
+		if used := s.Health().UsedBytes; used > size*messages*3/4 {
+			t.Errorf("%d bytes are used by messages of %d", used, size*messages/2)
 		}
-	}
-	await(t, "the used space is seen", func() bool { return s.Health().UsedBytes > size*messages*9/10 })
-	p, err := s.Purge(t.Context(), store.PurgeRequest{Excess: size * messages / 2})
-	if err != nil || p.Messages != messages/2 {
-		t.Fatalf("Purge: %+v, %v", p, err)
-	}
-	await(t, "UsedBytes falls by what was removed", func() bool { return s.Health().UsedBytes < size*messages*3/4 })
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

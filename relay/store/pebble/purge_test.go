@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -49,79 +50,87 @@ func diskUse(t *testing.T, dir string) (sum int64) {
 }
 
 func TestC17_PurgeGivesSpaceBack(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, pebble.Options{MemTableSize: 1 << 20})
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	var stay []store.Acceptance
-	const messages = 3000
-	for i := 0; i < messages; i += 100 {
-		var batch []store.Acceptance
-		for j := range 100 {
-			a := message(i + j)
-			noise(&a, 8<<10)
-			a.Deliveries[0].Lease = time.Minute
-			batch = append(batch, a)
-		}
-		answers, err := s.Accept(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var finish []store.Finish
-		for j, a := range answers {
-			state := store.Delivered
-			if j == 50 { // one in a hundred is not to be purged
-				state = store.Dead
-				stay = append(stay, batch[j])
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := openInBubble(t, dir, pebble.Options{MemTableSize: 1 << 20})
+		defer func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
 			}
-			finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: state})
-		}
-		if _, err := s.Finish(t.Context(), finish); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := diskUse(t, dir)
-	p, err := s.Purge(t.Context(), store.PurgeRequest{Finished: time.Microsecond})
-	if err != nil || p.Messages != messages-len(stay) {
-		t.Fatalf("Purge: %+v, %v", p, err)
-	}
-	await(t, "half of the disk's use is given back", func() bool { return diskUse(t, dir) <= before/2 })
-	for _, a := range stay {
-		checkHas(t, s, a)
-	}
-	for _, q := range []store.MessageQuery{{}, {Source: "s"}} {
-		q.Limit = messages
-		left, err := s.ListMessages(t.Context(), q)
-		if err != nil || len(left) != len(stay) {
-			t.Errorf("ListMessages(%+v): %d of %d, %v", q, len(left), len(stay), err)
-		}
-	}
-}
-
-func TestDiskUseIsTold(t *testing.T) {
-	dir := t.TempDir()
-	for range 2 {
-		s := open(t, dir, pebble.Options{MemTableSize: 256 << 10})
-		for i := range 20 {
-			a := message(i)
-			noise(&a, 100<<10)
-			if _, err := accept(s, a); err != nil {
+		}()
+		var stay []store.Acceptance
+		const messages = 3000
+		for i := 0; i < messages; i += 100 {
+			var batch []store.Acceptance
+			for j := range 100 {
+				a := message(i + j)
+				noise(&a, 8<<10)
+				a.Deliveries[0].Lease = time.Minute
+				batch = append(batch, a)
+			}
+			answers, err := s.Accept(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var finish []store.Finish
+			for j, a := range answers {
+				state := store.Delivered
+				if j == 50 { // one in a hundred is not to be purged
+					state = store.Dead
+					stay = append(stay, batch[j])
+				}
+				finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: state})
+			}
+			if _, err := s.Finish(t.Context(), finish); err != nil {
 				t.Fatal(err)
 			}
 		}
-		await(t, "Health tells the use of the disk", func() bool {
-			use, h := diskUse(t, dir), s.Health()
-			used := int64(h.UsedBytes)
-			return h.FreeBytes > 0 && used > use*8/10 && used < use*12/10
-		})
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
+		rest() // they have to be older than a microsecond
+		before := diskUse(t, dir)
+		p, err := s.Purge(t.Context(), store.PurgeRequest{Finished: time.Microsecond})
+		if err != nil || p.Messages != messages-len(stay) {
+			t.Fatalf("Purge: %+v, %v", p, err)
 		}
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Error(err)
-	}
+		rest()
+		if after := diskUse(t, dir); after > before/2 {
+			t.Errorf("%d bytes of %d are still in use", after, before)
+		}
+		for _, a := range stay {
+			checkHas(t, s, a)
+		}
+		for _, q := range []store.MessageQuery{{}, {Source: "s"}} {
+			q.Limit = messages
+			left, err := s.ListMessages(t.Context(), q)
+			if err != nil || len(left) != len(stay) {
+				t.Errorf("ListMessages(%+v): %d of %d, %v", q, len(left), len(stay), err)
+			}
+		}
+	})
+}
+
+func TestDiskUseIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for range 2 {
+			s := openInBubble(t, dir, pebble.Options{MemTableSize: 256 << 10})
+			for i := range 20 {
+				a := message(i)
+				noise(&a, 100<<10)
+				if _, err := accept(s, a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rest()
+			use, h := diskUse(t, dir), s.Health()
+			if used := int64(h.UsedBytes); h.FreeBytes == 0 || used < use*8/10 || used > use*12/10 {
+				t.Errorf("Health: %+v, with files of %d bytes", h, use)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 }
