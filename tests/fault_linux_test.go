@@ -3,14 +3,15 @@
 package tests
 
 import (
-	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,15 @@ import (
 
 // faultSeed chooses which of the faults a short campaign tries, and in which order.
 const faultSeed = 1
+
+// faultCalls makes the campaign a full one: every call of a kind in turn, up to that one, with every error.
+var faultCalls = flag.Int("fault.calls", 0, "let each of the first so many system calls of a kind fail in TestT4_, not a choice of them")
+
+// usedCalls are the system calls by which the store changes files on tmpfs. It makes none of otherCalls there today.
+var (
+	usedCalls  = []string{"write", "fdatasync", "fsync", "openat", "renameat", "fallocate"}
+	otherCalls = []string{"pwrite64", "ftruncate", "sync_file_range", "mmap"}
+)
 
 // callFault is an error that the n-th system call of a kind on the store's files meets, in each thread of the process.
 type callFault struct {
@@ -29,25 +39,15 @@ type callFault struct {
 
 func (f callFault) String() string { return fmt.Sprintf("%s/%s/%d", f.call, f.errno, f.n) }
 
-// faults returns the first so many faults of a campaign: all calls with all errors first, each with some n, then all
-// with another one, up to 20, or up to 200 in a long campaign.
+// faults returns the first so many faults of a campaign: all calls with all errors first, each with some n up to 20,
+// then all with another one.
 func faults(count int) []callFault {
-	type kind struct{ call, errno string }
-	var kinds []kind
-	calls := []string{"write", "fdatasync", "fsync", "openat", "renameat", "fallocate"}
-	if count > 200 {
-		calls = append(calls, "pwrite64", "ftruncate", "sync_file_range") // the store makes none of them today
+	const most = 20
+	var kinds []callFault
+	for _, call := range usedCalls {
+		kinds = append(kinds, callFault{call: call, errno: "EIO"}, callFault{call: call, errno: "ENOSPC"})
 	}
-	for _, call := range calls {
-		for _, errno := range []string{"EIO", "ENOSPC"} {
-			kinds = append(kinds, kind{call, errno})
-		}
-	}
-	kinds = append(kinds, kind{"openat", "EMFILE"})
-	most := 20
-	if count > len(kinds)*most {
-		most = 200
-	}
+	kinds = append(kinds, callFault{call: "openat", errno: "EMFILE"})
 	random := rand.New(rand.NewPCG(faultSeed, 0))
 	frequent := []string{"write", "fdatasync"}
 	orders := make([][]int, len(kinds))
@@ -64,6 +64,43 @@ func faults(count int) []callFault {
 		}
 	}
 	return all[:min(count, len(all))]
+}
+
+// allFaults returns every call with every error at every n up to most, but for those that a thread does not come to: it
+// is made as many calls of a kind as made says when nothing fails, and is given twice as many and ten more.
+func allFaults(most int, made map[string]int) (all []callFault) {
+	for n := range most {
+		for _, call := range slices.Concat(usedCalls, otherCalls) {
+			if made[call] == 0 || n >= 2*made[call]+10 {
+				continue
+			}
+			for _, errno := range []string{"EIO", "ENOSPC", "EMFILE"} {
+				all = append(all, callFault{call, errno, n + 1})
+			}
+		}
+	}
+	return all
+}
+
+// madeCalls returns how many calls of each kind a thread makes at most on the store's files, in what a fault is tried in.
+func madeCalls(t *testing.T, v *volume) map[string]int {
+	t.Helper()
+	most := make(map[string]int)
+	for i, old := range []bool{false, true} {
+		c := faultCase{dir: filepath.Join(v.dir, fmt.Sprint("made", i)), old: old}
+		c.run(t)
+		threads := make(map[[2]string]int)
+		for line := range strings.Lines(c.trace) {
+			thread, rest, _ := strings.Cut(line, " ")
+			call, _, ok := strings.Cut(strings.TrimSpace(rest), "(")
+			if !ok {
+				continue // a call that goes on, or a thread that ends
+			}
+			threads[[2]string{thread, call}]++
+			most[call] = max(most[call], threads[[2]string{thread, call}])
+		}
+	}
+	return most
 }
 
 // storeFiles returns the paths that a store in dir may use before it has made that many files.
@@ -87,11 +124,13 @@ func storeFiles(dir string, files int) []string {
 }
 
 // traced returns a command that runs another one, as its own parent, with the fault in it, and writes down where it
-// struck.
+// struck. Without a fault it writes down all calls.
 func (f callFault) traced(dir, log string) []string {
-	line := []string{
-		"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", log,
-		"-e", "trace=" + f.call, "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", f.call, f.errno, f.n),
+	line := []string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", log}
+	if f.call == "" {
+		line = append(line, "-e", "trace="+strings.Join(slices.Concat(usedCalls, otherCalls), ","))
+	} else {
+		line = append(line, "-e", "trace="+f.call, "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", f.call, f.errno, f.n))
 	}
 	for _, path := range storeFiles(dir, 60) {
 		line = append(line, "-P", path)
@@ -121,6 +160,11 @@ func TestT4_SystemCallsThatFail(t *testing.T) {
 		return
 	}
 	campaign := faults(max(1, *cycles/5))
+	if *faultCalls > 0 {
+		made := madeCalls(t, v)
+		campaign = allFaults(*faultCalls, made)
+		t.Logf("a thread makes at most %v; %d faults", made, len(campaign))
+	}
 	var ran, struck, failed, stuck, ended, acked atomic.Int64
 	var hits sync.Map // how many of a call were struck
 	t.Run("faults", func(t *testing.T) {
@@ -163,6 +207,7 @@ type faultCase struct {
 	old bool // the store exists before
 
 	struck, failed, stuck, ended, acked int
+	trace                               string
 }
 
 func (c *faultCase) run(t *testing.T) {
@@ -244,7 +289,8 @@ func (c *faultCase) look(t *testing.T, s *server, log string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(text, []byte("(INJECTED)")) {
+	c.trace = string(text)
+	if strings.Contains(c.trace, "(INJECTED)") {
 		c.struck = 1
 	}
 	if s.logged("store has failed") {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// cycles is the one flag of this package: how long its campaigns are.
+// cycles is how long the campaigns of this package are.
 //
 //	go test ./tests/                                     50: what every change has to pass
 //	go test ./tests/ -timeout 3h -args -cycles 1000      before a release
@@ -22,7 +22,8 @@ import (
 // number of ends in TestP12_Sigterm and of faults in TestT4_SystemCallsThatFail, a hundredth that of times that
 // TestT5_FullDiskAndBack fills the disk; 2,000 times as many messages make the backlogs of TestBacklogAfterRestart and
 // TestT13_AHungDestinationWithABacklogDelaysNobodyElse, up to 1,000,000. RELAY_TEST_CYCLES in the environment is its
-// default, for runs over several packages.
+// default, for runs over several packages. TestT4_SystemCallsThatFail has a flag of its own, -fault.calls, which makes
+// it try all faults there are.
 var cycles = flag.Int("cycles", cyclesFromEnvironment(), "length of the campaigns: kills, reloads, thousandths of a backlog")
 
 func cyclesFromEnvironment() int {

@@ -46,7 +46,8 @@ func newVolume(t *testing.T, size int64) (*volume, bool) {
 // inNamespaces runs the test in a user and a mount namespace, where its user is root.
 func inNamespaces(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-cycles", fmt.Sprint(*cycles))
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v",
+		"-cycles", fmt.Sprint(*cycles), "-fault.calls", fmt.Sprint(*faultCalls))
 	cmd.Env = append(os.Environ(), namespaced+"=1", "RELAY_TEST_CADDY="+caddyBinary(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
