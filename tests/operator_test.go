@@ -32,6 +32,7 @@ type ran struct {
 // operate runs a caddy relay command.
 func (s *server) operate(args ...string) ran {
 	s.t.Helper()
+	s.awaitConfiguration()
 	cmd := s.command(append([]string{"relay"}, args...)...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said

@@ -32,6 +32,7 @@ type server struct {
 	wrapper []string
 
 	cmd    *exec.Cmd
+	begun  int64 // where the log of this process begins
 	exited chan struct{}
 }
 
@@ -103,6 +104,9 @@ func (s *server) start(caddyfile string) {
 		s.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
+	if s.begun, err = log.Seek(0, io.SeekEnd); err != nil {
+		s.t.Fatal(err)
+	}
 	cmd := s.command("run", "--config", path, "--adapter", "caddyfile")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -131,6 +135,22 @@ func (s *server) awaitReady(addr string) {
 			s.t.Fatal("Caddy ended at start")
 		}
 		return listening(addr)
+	})
+}
+
+// awaitConfiguration waits until the configuration that the process was started with is the one that runs, if the process
+// does: its listeners, the admin endpoint's among them, are there a moment earlier.
+func (s *server) awaitConfiguration() {
+	s.t.Helper()
+	eventually(s.t, 30*time.Second, "the configuration runs", func() bool {
+		if !s.running() {
+			return true
+		}
+		content, err := os.ReadFile(s.log)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return bytes.Contains(content[s.begun:], []byte("serving initial configuration"))
 	})
 }
 
