@@ -11,8 +11,11 @@ import (
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
 
-// frontSize is how many dedupe keys the front remembers.
-const frontSize = 1 << 15
+// frontSize is how many dedupe keys the front remembers: retries that come at once are
+// among the last few thousand, and the store knows all others. Each takes some 150
+// bytes full of pointers, and more of them cost every message time, in the caches and
+// in the garbage collector.
+const frontSize = 1 << 12
 
 // front remembers the dedupe keys seen last, so that a storm of retries is
 // answered without going through the commit queue. It only knows keys whose
