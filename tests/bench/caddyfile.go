@@ -28,12 +28,16 @@ type upstreamConfig struct {
 	idle     int  // keepalive_idle_conns_per_host otherwise
 }
 
-// directive is the reverse_proxy directive of plain Caddy and of the relay's forward block alike.
-func (u upstreamConfig) directive() string {
+// eventPath is where all events are sent. Every site matches it, so that none pays for that alone.
+const eventPath = "/stripe"
+
+// proxy is the rest of a reverse_proxy directive, behind its name and its matcher: plain Caddy's, and that of the relay's
+// forward block, where the relay has the matcher.
+func (u upstreamConfig) proxy() string {
 	if u.defaults {
-		return "reverse_proxy " + u.addr
+		return u.addr
 	}
-	return fmt.Sprintf(`reverse_proxy %s {
+	return fmt.Sprintf(`%s {
 	transport http {
 		keepalive_idle_conns_per_host %d
 	}
@@ -46,9 +50,9 @@ func caddyfile(k kind, dir string, upstream upstreamConfig, policy ...string) fu
 	var site string
 	switch k {
 	case kindRespond:
-		site = "respond 200"
+		site = "respond " + eventPath + " 200"
 	case kindProxy:
-		site = upstream.directive()
+		site = "reverse_proxy " + eventPath + " " + upstream.proxy()
 	default:
 		global = append(global, "relay {\n"+indent("store pebble "+filepath.Join(dir, "store"))+"\n}")
 		site = relayDirective(upstream, policy)
@@ -61,11 +65,11 @@ func caddyfile(k kind, dir string, upstream upstreamConfig, policy ...string) fu
 
 func relayDirective(upstream upstreamConfig, policy []string) string {
 	lines := append([]string{"verify stripe " + signingSecret}, policy...)
-	head := "relay /stripe"
+	head := "relay " + eventPath
 	if upstream.defaults {
 		head += " " + upstream.addr
 	} else {
-		lines = append(lines, "forward {\n"+indent(upstream.directive())+"\n}")
+		lines = append(lines, "forward {\n"+indent("reverse_proxy "+upstream.proxy())+"\n}")
 	}
 	return head + " {\n" + indent(strings.Join(lines, "\n")) + "\n}"
 }

@@ -18,9 +18,9 @@ type generator struct {
 	clients []*fasthttp.HostClient
 }
 
-// newGenerator returns a generator of conns connections that posts to http://addr/stripe.
+// newGenerator returns a generator of conns connections that posts to http://addr.
 func newGenerator(addr string, conns int) *generator {
-	g := &generator{url: "http://" + addr + "/stripe"}
+	g := &generator{url: "http://" + addr + eventPath}
 	for range conns {
 		g.clients = append(g.clients, &fasthttp.HostClient{
 			Addr:                      addr,

@@ -52,7 +52,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.json, "json", "", "write the report to this file as JSON")
 	flags.StringVar(&o.only, "only", strings.Join(scenarios[:len(scenarios)-1], ","), "what to measure, comma-separated; end_to_end.backlog exists too")
 	flags.IntVar(&o.runs, "runs", 1, "runs of everything; the report gives medians")
-	flags.IntVar(&o.connections, "connections", 64, "connections of the generator")
+	flags.IntVar(&o.connections, "connections", 512, "connections of the generator: enough to keep the cores of every server busy")
 	flags.IntVar(&o.bodySize, "body", 1024, "bytes of each body")
 	flags.IntVar(&o.events, "events", 0, "events of each closed loop (default: as many as the warm-up says fill -duration)")
 	flags.DurationVar(&o.duration, "duration", 10*time.Second, "length of each measured loop")

@@ -36,7 +36,7 @@ type Options struct {
 	LockWait time.Duration
 
 	// MemTableSize bounds a memtable in bytes, of which up to three exist under
-	// load. The default is 8 MiB. On a volume under 1 GiB it is made smaller, since
+	// load. The default is 12 MiB. On a volume under 1 GiB it is made smaller, since
 	// the log takes as much space.
 	MemTableSize uint64
 
@@ -61,7 +61,7 @@ func (o Options) withDefaults() Options {
 		o.LockWait = 10 * time.Second
 	}
 	if o.MemTableSize == 0 {
-		o.MemTableSize = 8 << 20
+		o.MemTableSize = 12 << 20
 	}
 	if o.CacheSize == 0 {
 		o.CacheSize = 8 << 20
