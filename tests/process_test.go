@@ -65,6 +65,10 @@ func newServer(t testing.TB) *server {
 // the relay's block in it.
 func (s *server) caddyfile(sites string, options ...string) string {
 	relay := []string{"store pebble " + filepath.ToSlash(s.store)}
+	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "relay:min_free ") }) {
+		// So that what is seen is not how it copes with the disk of this machine.
+		relay = append(relay, "min_free 64MiB")
+	}
 	var global []string
 	for _, o := range options {
 		if option, ok := strings.CutPrefix(o, "relay:"); ok {

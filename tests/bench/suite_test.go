@@ -223,7 +223,7 @@ http://127.0.0.1:80 {
 		t.Errorf("Caddyfile\n%s\nwant\n%s", got, want)
 	}
 	plain := caddyfile(kindProxy, "", upstreamConfig{addr: "127.0.0.1:9", defaults: true})("127.0.0.1:80")
-	if !strings.Contains(plain, "\treverse_proxy 127.0.0.1:9\n") || strings.Contains(plain, "relay") {
+	if !strings.Contains(plain, "\treverse_proxy /stripe 127.0.0.1:9\n") || strings.Contains(plain, "relay") {
 		t.Errorf("plain Caddyfile\n%s", plain)
 	}
 }
