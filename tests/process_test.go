@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -215,18 +216,15 @@ func (s *server) load(caddyfile string) error {
 	return s.postAdmin("/load", caddyfile)
 }
 
-// postAdmin posts to the admin endpoint and returns the error that it answers with, nil for none.
+// postAdmin posts to the admin endpoint and returns the error that it answers with, nil for none. Each load replaces the
+// endpoint, and a connection that has come to the one before is reset where that has not taken it yet: so what is reset is
+// posted once more.
 func (s *server) postAdmin(path, body string) error {
 	s.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+path, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
+	resp, err := s.tryAdmin(path, body)
+	if errors.Is(err, syscall.ECONNRESET) {
+		resp, err = s.tryAdmin(path, body)
 	}
-	req.Header.Set("Content-Type", "text/caddyfile")
-	req.Header.Set("Cache-Control", "must-revalidate")
-	req.Close = true // the admin endpoint is replaced by each load, and its connections with it
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
-	resp, err := client.Do(req)
 	if err != nil {
 		s.t.Fatalf("posting to the admin endpoint: %v", err)
 	}
@@ -236,6 +234,20 @@ func (s *server) postAdmin(path, body string) error {
 		return errors.New(string(answer))
 	}
 	return nil
+}
+
+// tryAdmin posts to the admin endpoint once.
+func (s *server) tryAdmin(path, body string) (*http.Response, error) {
+	s.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "http://"+s.admin+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "text/caddyfile")
+	req.Header.Set("Cache-Control", "must-revalidate")
+	req.Close = true // the connections of the endpoint are replaced with it
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
+	return client.Do(req)
 }
 
 // mustLoad is load for configurations that have to be taken.
