@@ -42,12 +42,26 @@ func (l *learnedSecrets) get(id string) ([]byte, bool) {
 	return value, ok
 }
 
-// load asks the store for those ids that it has not been asked for.
-func (l *learnedSecrets) load(ctx context.Context, engine *relay.Engine, ids []string) error {
+// note remembers what the store says of an id, nil for a secret that it does not
+// have. It may say so of one that is being kept: no secret is ever forgotten.
+func (l *learnedSecrets) note(id string, value []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.known[id] != nil {
+		return
+	}
+	if l.known == nil {
+		l.known = make(map[string][]byte)
+	}
+	if l.known[id] = bytes.Clone(value); value != nil {
+		l.version.Add(1)
+	}
+}
+
+// load asks the store for those ids that it has not been asked for.
+func (l *learnedSecrets) load(ctx context.Context, engine *relay.Engine, ids []string) error {
 	for _, id := range ids {
-		if _, ok := l.known[id]; ok {
+		if _, ok := l.get(id); ok {
 			continue
 		}
 		if err := l.ask(ctx, engine, id); err != nil {
@@ -57,24 +71,20 @@ func (l *learnedSecrets) load(ctx context.Context, engine *relay.Engine, ids []s
 	return nil
 }
 
-// ask reads one secret from the store. The caller holds the lock.
+// ask reads one secret from the store.
 func (l *learnedSecrets) ask(ctx context.Context, engine *relay.Engine, id string) error {
 	st, err := engine.Store()
 	if err != nil {
 		return err
 	}
-	if l.known == nil {
-		l.known = make(map[string][]byte)
-	}
 	entity, err := st.Entity(ctx, store.EntityKey{Kind: store.KindSecret, ID: id})
 	switch kept, ok := entity.(*store.Secret); {
 	case errors.Is(err, store.ErrNotFound):
-		l.known[id] = nil
+		l.note(id, nil)
 	case err != nil:
 		return fmt.Errorf("reading a learned secret: %w", err)
 	case ok:
-		l.known[id] = bytes.Clone(kept.Value)
-		l.version.Add(1)
+		l.note(id, kept.Value)
 	}
 	return nil
 }
@@ -82,31 +92,42 @@ func (l *learnedSecrets) ask(ctx context.Context, engine *relay.Engine, id strin
 // take keeps a secret under the first of the ids that is free, durably, unless it
 // is kept already. It is false if it is not, and none is free.
 func (l *learnedSecrets) take(ctx context.Context, engine *relay.Engine, ids []string, value []byte) (bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if slices.ContainsFunc(ids, func(id string) bool { return subtle.ConstantTimeCompare(l.known[id], value) == 1 }) {
+	has := func(id string) bool {
+		kept, _ := l.get(id)
+		return kept != nil && subtle.ConstantTimeCompare(kept, value) == 1
+	}
+	if slices.ContainsFunc(ids, has) {
 		return true, nil
 	}
 	for _, id := range ids {
-		if kept, ok := l.known[id]; !ok || kept != nil {
+		if kept, ok := l.get(id); !ok || kept != nil {
 			continue
 		}
-		st, err := engine.Store()
-		if err != nil {
+		if err := l.keep(ctx, engine, id, value); err != nil {
 			return false, err
 		}
-		err = st.PutEntity(ctx, &store.Secret{ID: id, Value: value})
-		if err == nil {
-			l.known[id] = bytes.Clone(value)
-			l.version.Add(1)
+		if has(id) {
 			return true, nil
-		}
-		if !errors.Is(err, store.ErrConflict) {
-			return false, fmt.Errorf("keeping a learned secret: %w", err)
-		}
-		if err := l.ask(ctx, engine, id); err != nil { // another process was first
-			return false, err
 		}
 	}
 	return false, nil
+}
+
+// keep writes a secret under an id, unless another was faster, and remembers the one
+// that is there then.
+func (l *learnedSecrets) keep(ctx context.Context, engine *relay.Engine, id string, value []byte) error {
+	st, err := engine.Store()
+	if err != nil {
+		return err
+	}
+	err = st.PutEntity(ctx, &store.Secret{ID: id, Value: value})
+	switch {
+	case err == nil:
+		l.note(id, value)
+	case errors.Is(err, store.ErrConflict):
+		return l.ask(ctx, engine, id)
+	default:
+		return fmt.Errorf("keeping a learned secret: %w", err)
+	}
+	return nil
 }
