@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-relay/caddy-relay/relay"
 	"github.com/caddy-relay/caddy-relay/relay/store"
@@ -58,12 +60,18 @@ func classify(ctx context.Context, r *http.Request, rec *capture, err error) rel
 // and a resolver look at the deadline themselves, and may see it a moment before
 // the context has ended.
 func overdue(ctx context.Context, err error) bool {
-	timeout, ok := errors.AsType[net.Error](err)
-	if !ok || !timeout.Timeout() {
-		return false
-	}
 	deadline, ok := ctx.Deadline()
-	return ok && !time.Now().Before(deadline)
+	return ok && timedOut(err) && !time.Now().Before(deadline)
+}
+
+// timedOut reports whether an error is that of a timeout. Of a connection that a proxy
+// could not open only the text says so: Caddy's error hides the one that it is about.
+func timedOut(err error) bool {
+	if dialing, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return strings.HasSuffix(dialing.Error(), os.ErrDeadlineExceeded.Error())
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // cutOff is the result of an attempt whose context has ended.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 	"github.com/caddy-relay/caddy-relay/relay/wire"
@@ -133,6 +134,8 @@ func TestTimeIsOverThoughTheContextDoesNotSaySoYet(t *testing.T) {
 	}{
 		{"the time of the attempt", -time.Millisecond, late, store.TimedOut},
 		{"the same by a proxy", -time.Millisecond, caddyhttp.Error(502, late), store.TimedOut},
+		{"the same by Caddy's dialer", -time.Millisecond, caddyhttp.Error(502, reverseproxy.NewDialError(late)), store.TimedOut},
+		{"no connection by it, just then", -time.Millisecond, caddyhttp.Error(502, reverseproxy.NewDialError(refused)), store.Unreachable},
 		{"the time for a connection", time.Hour, late, store.Unreachable},
 		{"no connection, just then", -time.Millisecond, refused, store.Unreachable},
 		{"an answer, just then", -time.Millisecond, nil, store.Succeeded},
