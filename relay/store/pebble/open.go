@@ -133,7 +133,7 @@ func (s *Store) discard() {
 	s.fence.closing.Store(true)
 	closed := make(chan struct{})
 	go func() {
-		_ = closeDB(s.db)
+		_ = s.closeDB()
 		close(closed)
 	}()
 	select {

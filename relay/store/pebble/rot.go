@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -47,6 +48,11 @@ type rot struct {
 	logger *zap.Logger
 	pause  time.Duration
 
+	// writing is held by who writes the strikes down. Nobody waits for a disk with mu:
+	// how the store is must be told also where that does not answer.
+	writing sync.Mutex
+	writers sync.WaitGroup // of those whom nobody else waits for
+
 	mu      sync.Mutex
 	strikes map[string]int // by the name of a file; maxStrikes where it is not rewritten
 	input   string         // the file that Pebble is about to rewrite
@@ -62,18 +68,23 @@ func newRot(dir string, fs vfs.FS, fence *fence, logger *zap.Logger) *rot {
 // load finds out what earlier processes have seen. What it can not make sense of is
 // forgotten: the files are looked at anyway.
 func (r *rot) load() {
-	known := r.read()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name, strikes := range known {
+	for name, strikes := range r.read() {
 		if _, err := r.fs.Stat(r.fs.PathJoin(r.dir, name)); err != nil {
 			continue
 		}
-		if r.strikes[name] = strikes; strikes >= maxStrikes {
+		r.strike(name, strikes)
+		if strikes >= maxStrikes {
 			r.tell(name, errors.New("so earlier processes have found, or ended over it"))
 		}
 	}
 	r.write()
+}
+
+// strike gives a file so many strikes more.
+func (r *rot) strike(name string, more int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strikes[name] = min(r.strikes[name]+more, maxStrikes)
 }
 
 // read returns what the last process has written down.
@@ -108,21 +119,21 @@ func (r *rot) ahead() error {
 		return errRotten
 	}
 	err := readBlobs(r.fs, r.fs.PathJoin(r.dir, name))
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	switch {
 	case err == nil:
-		r.strikes[name]++
+		r.strike(name, 1)
 	case pebble.IsCorruptionError(err):
-		r.strikes[name] = maxStrikes
+		r.strike(name, maxStrikes)
 		r.tell(name, err)
+	default:
+		return err
 	}
 	r.write()
 	return err
 }
 
 // end hears that a file was rewritten or, with an error, was not. Pebble is locked
-// meanwhile.
+// meanwhile, and does not wait until that is written down.
 func (r *rot) end(info pebble.BlobFileRewriteInfo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,22 +142,30 @@ func (r *rot) end(info pebble.BlobFileRewriteInfo) {
 	}
 	if strikes, ok := r.strikes[r.input]; ok && strikes < maxStrikes {
 		delete(r.strikes, r.input)
-		r.write()
+		r.writers.Go(r.write)
 	}
 }
 
 // deleted hears that Pebble has deleted a file.
 func (r *rot) deleted(info pebble.BlobFileDeleteInfo) {
 	name := r.fs.PathBase(info.Path)
+	if info.Err != nil || !r.forget(name) {
+		return
+	}
+	r.write()
+	r.logger.Info("a file of messages that could not be read is gone with the last of them", zap.String("file", name))
+}
+
+// forget takes the strikes of a file that is gone, and reports whether it had any.
+func (r *rot) forget(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.strikes[name]; !ok || info.Err != nil {
-		return
+	if _, ok := r.strikes[name]; !ok {
+		return false
 	}
 	delete(r.strikes, name)
 	r.until = time.Time{}
-	r.write()
-	r.logger.Info("a file of messages that could not be read is gone with the last of them", zap.String("file", name))
+	return true
 }
 
 // rests reports whether nothing is to be rewritten now.
@@ -176,16 +195,21 @@ func (r *rot) tell(name string, err error) {
 // write keeps the strikes. They need not outlive the machine, and what can not be
 // written is not worth a word.
 func (r *rot) write() {
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	if !r.fence.enter() {
 		return
 	}
 	defer r.fence.leave()
 	path := r.fs.PathJoin(r.dir, rotFile)
-	if len(r.strikes) == 0 {
+	r.mu.Lock()
+	strikes := maps.Clone(r.strikes)
+	r.mu.Unlock()
+	if len(strikes) == 0 {
 		_ = r.fs.Remove(path)
 		return
 	}
-	text, err := json.Marshal(r.strikes)
+	text, err := json.Marshal(strikes)
 	if err != nil {
 		return
 	}

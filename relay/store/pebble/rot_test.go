@@ -226,6 +226,7 @@ func TestAFileIsNotRewrittenAfterProcessesHaveEndedOverIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.end(info)
+		r.writers.Wait()
 	}
 	for range maxStrikes {
 		if err := again().ahead(); err != nil {
@@ -248,5 +249,56 @@ func TestAFileIsNotRewrittenAfterProcessesHaveEndedOverIt(t *testing.T) {
 	}
 	if again().rotten() != 0 {
 		t.Error("a file that is gone is still spoken of")
+	}
+}
+
+// stuck is a file system on which rotFile can not be created before it is released.
+type stuck struct {
+	vfs.FS
+	creates, release chan struct{}
+}
+
+func (s *stuck) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if path.Base(name) == rotFile {
+		s.creates <- struct{}{}
+		<-s.release
+	}
+	return s.FS.Create(name, category)
+}
+
+// A disk that hangs while it is written down which file is rewritten holds up neither
+// Pebble, which asks under its own lock, nor whoever asks how the store is.
+func TestStrikesThatCanNotBeWrittenDownKeepNobodyWaiting(t *testing.T) {
+	fs := &stuck{FS: vfs.NewMem(), creates: make(chan struct{}, 2), release: make(chan struct{})}
+	s := reopen(t, fs)
+	fill(t, s, 10, 10)
+	if err := errors.Join(s.db.Flush(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r := newRot("store", fs, newFence(fs, func(error) {}, func() bool { return false }), zap.NewNop())
+	r.input = blobs(t, fs)[0]
+	ahead := make(chan error, 1)
+	go func() { ahead <- r.ahead() }()
+	<-fs.creates
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		if r.rotten() != 0 || r.rests() {
+			t.Error("a file is taken for one that has rotted")
+		}
+		r.end(pebble.BlobFileRewriteInfo{})
+	}()
+	select {
+	case <-asked:
+	case <-time.After(10 * time.Second):
+		t.Error("all wait for the disk")
+	}
+	close(fs.release)
+	if err := <-ahead; err != nil {
+		t.Error(err)
+	}
+	<-asked
+	if r.writers.Wait(); len(r.read()) != 0 {
+		t.Errorf("%v is written down after the end", r.read())
 	}
 }

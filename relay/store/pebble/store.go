@@ -217,7 +217,7 @@ func (s *Store) close() error {
 		<-s.ops.idle
 		s.background.Wait()
 		s.noteEnd()
-		ended <- closeDB(s.db)
+		ended <- s.closeDB()
 	}()
 	wait := time.NewTimer(closeWait)
 	defer wait.Stop()
@@ -252,14 +252,16 @@ func (s *Store) abandon() error {
 	return nil
 }
 
-// closeDB closes Pebble, which panics if its log can not be closed.
-func closeDB(db *pebble.DB) (err error) {
+// closeDB closes Pebble, which panics if its log can not be closed, and waits for
+// what its last events have begun.
+func (s *Store) closeDB() (err error) {
+	defer s.rot.writers.Wait()
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("database: %v", r)
 		}
 	}()
-	return db.Close()
+	return s.db.Close()
 }
 
 func firstError(errs ...error) error {
