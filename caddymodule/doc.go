@@ -15,6 +15,8 @@
 //	relay.schemes.<preset>     PresetScheme   how a known provider signs
 //	relay.schemes.hmac         HMACScheme     a signature described in the configuration
 //	relay.retry_policies.*     Exponential, Fixed, Schedule, Off
+//	http.reverse_proxy.transport.relay_http
+//	                           lastingTransport  what stands in a forward for Caddy's http
 //
 // The commands `caddy relay ...` are beside them; they use the admin endpoint.
 //
@@ -29,6 +31,7 @@
 //	dedupe, order, pattern, wait, pass        options of the directive
 //	destination, policy, retries, upstream    where deliveries go, and how
 //	replay, capture, classify, resign         an attempt through Caddy's handlers
+//	transport, settle                         what a reload leaves to such attempts
 //	plain, direct                             an attempt that needs none of them
 //	admin, api*                               the admin endpoint
 //	command*, adminclient                     the commands

@@ -5,9 +5,10 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
+	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -30,8 +31,9 @@ const lastingProtocol = "relay_http"
 type lastingTransport struct {
 	reverseproxy.HTTPTransport
 
-	under   sync.RWMutex // held for reading by each request without an answer yet
-	cleaned atomic.Bool
+	mu      sync.Mutex
+	under   int // requests that still need their connection among the idle ones
+	cleaned bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -42,30 +44,51 @@ func (*lastingTransport) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// RoundTrip implements http.RoundTripper.
-func (t *lastingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	t.under.RLock()
+// RoundTrip implements http.RoundTripper. Over HTTP/3 a request is under way until the
+// body of its answer is closed: all of them share a connection there.
+func (t *lastingTransport) RoundTrip(r *http.Request) (answer *http.Response, err error) {
+	t.mu.Lock()
+	t.under++
+	t.mu.Unlock()
 	defer func() {
-		t.under.RUnlock()
-		if t.cleaned.Load() {
-			_ = t.letGo()
+		if answer != nil && slices.Contains(t.Versions, "3") {
+			answer.Body = &lastingBody{answer.Body, sync.OnceFunc(t.answered)}
+		} else {
+			t.answered()
 		}
 	}()
 	return t.HTTPTransport.RoundTrip(r)
 }
 
-// Cleanup closes the connections, or has the last request close them.
-func (t *lastingTransport) Cleanup() error {
-	t.cleaned.Store(true)
-	return t.letGo()
+// lastingBody is the body of an answer with what is to be done when it is closed.
+type lastingBody struct {
+	io.ReadCloser
+	closed func()
 }
 
-// letGo closes the connections unless a request is under way, which does it then.
-func (t *lastingTransport) letGo() error {
-	if !t.under.TryLock() {
+// Close implements io.Closer.
+func (b *lastingBody) Close() error {
+	defer b.closed()
+	return b.ReadCloser.Close()
+}
+
+// answered notes the end of a request. The last one closes the connections if the
+// proxy has been replaced.
+func (t *lastingTransport) answered() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.under--; t.under == 0 && t.cleaned {
+		_ = t.HTTPTransport.Cleanup() // of what goes on, nothing is idle that is about to be answered
+	}
+}
+
+// Cleanup closes the connections, or has the last request close them.
+func (t *lastingTransport) Cleanup() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cleaned = true; t.under > 0 {
 		return nil
 	}
-	defer t.under.Unlock()
 	return t.HTTPTransport.Cleanup()
 }
 

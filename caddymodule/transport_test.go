@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-relay/caddy-relay/relay/store"
 )
@@ -59,4 +63,83 @@ func TestP12_AttemptThroughHandlersOutlivesItsConfiguration(t *testing.T) {
 			app.ended.Wait()
 		})
 	}
+}
+
+// Whichever of the requests under way is the last one closes the connections.
+func TestAReplacedProxyKeepsNoConnectionOnceItsRequestsHaveAnswers(t *testing.T) {
+	app := newRawApp(t, nil)
+	for range 1000 {
+		transport := &lastingTransport{HTTPTransport: reverseproxy.HTTPTransport{Transport: new(http.Transport)}}
+		var requests sync.WaitGroup
+		for range 4 {
+			requests.Go(func() {
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+app.addr(), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answer, err := transport.RoundTrip(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = answer.Body.Close()
+			})
+		}
+		<-app.got // one is under way, or was
+		if err := transport.Cleanup(); err != nil {
+			t.Error(err)
+		}
+		requests.Wait()
+		for range 3 {
+			<-app.got
+		}
+	}
+	_ = app.Close()
+	app.ended.Wait()
+}
+
+// The connections of HTTP/3 are closed with what goes on over them, so not before the
+// bodies of the answers are. Where Caddy's transport is not provisioned it speaks HTTP/1
+// all the same, by which the idle connection of another request tells.
+func TestAReplacedProxyKeepsAnAnswerThatIsStillComing(t *testing.T) {
+	app := newRawApp(t, func(c net.Conn) bool {
+		_, _ = io.WriteString(c, ok)
+		return true
+	})
+	transport := &lastingTransport{HTTPTransport: reverseproxy.HTTPTransport{Transport: new(http.Transport), Versions: []string{"3"}}}
+	ask := func(trace *httptrace.ClientTrace) *http.Response {
+		r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, "http://"+app.addr(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	idle := make(chan struct{})
+	one, other := ask(new(httptrace.ClientTrace)), ask(&httptrace.ClientTrace{PutIdleConn: func(error) { close(idle) }})
+	if _, err := io.ReadAll(other.Body); err != nil {
+		t.Error(err)
+	}
+	<-idle
+	_ = other.Body.Close()
+	if err := transport.Cleanup(); err != nil {
+		t.Error(err)
+	}
+	reused := false
+	third := ask(&httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }})
+	if !reused {
+		t.Error("a connection was closed while an answer was still coming")
+	}
+	for _, answer := range []*http.Response{one, third} {
+		if _, err := io.ReadAll(answer.Body); err != nil {
+			t.Error(err)
+		}
+		_ = answer.Body.Close()
+	}
+	_ = app.Close()
+	app.ended.Wait()
 }
