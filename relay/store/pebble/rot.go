@@ -149,23 +149,27 @@ func (r *rot) end(info pebble.BlobFileRewriteInfo) {
 // deleted hears that Pebble has deleted a file.
 func (r *rot) deleted(info pebble.BlobFileDeleteInfo) {
 	name := r.fs.PathBase(info.Path)
-	if info.Err != nil || !r.forget(name) {
+	if info.Err != nil {
 		return
 	}
-	r.write()
-	r.logger.Info("a file of messages that could not be read is gone with the last of them", zap.String("file", name))
+	strikes := r.forget(name)
+	if strikes > 0 {
+		r.write()
+	}
+	if strikes >= maxStrikes {
+		r.logger.Info("a file of messages that could not be read is gone with the last of them", zap.String("file", name))
+	}
 }
 
-// forget takes the strikes of a file that is gone, and reports whether it had any.
-func (r *rot) forget(name string) bool {
+// forget takes the strikes of a file that is gone, and returns how many it had.
+func (r *rot) forget(name string) (strikes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.strikes[name]; !ok {
-		return false
+	if strikes = r.strikes[name]; strikes > 0 {
+		delete(r.strikes, name)
+		r.until = time.Time{}
 	}
-	delete(r.strikes, name)
-	r.until = time.Time{}
-	return true
+	return strikes
 }
 
 // rests reports whether nothing is to be rewritten now.
