@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-relay/caddy-relay/relay"
 )
 
 func statsCommand() *cobra.Command {
@@ -91,7 +93,7 @@ func showCommand() *cobra.Command {
 			if message, number, ok := strings.Cut(id, "/"); ok {
 				return look(s, "/relay/deliveries/"+url.PathEscape(message)+"/"+url.PathEscape(number), printDelivery)
 			}
-			if strings.HasPrefix(id, jobPrefix) {
+			if strings.HasPrefix(id, relay.JobPrefix) {
 				return look(s, "/relay/jobs/"+url.PathEscape(id), printJob)
 			}
 			return look(s, "/relay/messages/"+url.PathEscape(id), printMessage)
@@ -104,9 +106,6 @@ Bodies, answers of the app, and all headers that may hold a signature or a
 credential are hidden, unless the configuration says admin_reveal.`
 	return cmd
 }
-
-// jobPrefix is what ids of jobs begin with.
-const jobPrefix = "job_"
 
 func jobsCommand() *cobra.Command {
 	cmd := command("jobs [pause|resume|cancel|delete <job>]", "Lists jobs, newest first, or pauses, resumes, cancels or deletes one", cobra.MaximumNArgs(2),

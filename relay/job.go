@@ -27,8 +27,8 @@ const (
 	jobPage = readyWindow / 4
 )
 
-// jobPrefix is what the ids of jobs begin with.
-const jobPrefix = "job_"
+// JobPrefix is what the ids of jobs begin with.
+const JobPrefix = "job_"
 
 // JobRequest asks for a job.
 type JobRequest struct {
@@ -85,7 +85,7 @@ func (e *Engine) StartJob(ctx context.Context, req JobRequest) (store.Job, error
 	if err != nil {
 		return store.Job{}, err
 	}
-	job.ID = jobPrefix + ulid.ULID(e.ids.next(e.clock.Now())).String()
+	job.ID = JobPrefix + ulid.ULID(e.ids.next(e.clock.Now())).String()
 	return s.jobs.begin(ctx, job)
 }
 
@@ -272,7 +272,7 @@ func mayTurn(from, to store.JobState) bool {
 // illegible returns what is known of a job that can not be read.
 func illegible(id string, err error) JobStatus {
 	status := JobStatus{Job: store.Job{ID: id}, Err: err}
-	if made, parsed := ulid.ParseStrict(strings.TrimPrefix(id, jobPrefix)); parsed == nil {
+	if made, parsed := ulid.ParseStrict(strings.TrimPrefix(id, JobPrefix)); parsed == nil {
 		status.CreatedAt = ulid.Time(made.Time()).UTC()
 	}
 	return status

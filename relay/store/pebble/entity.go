@@ -90,7 +90,7 @@ func (s *Store) listEntities(q *store.EntityQuery) ([]store.Entity, error) {
 		from = append(from, 0)
 	}
 	for valid := it.SeekGE(from); valid && len(found) < q.Limit; valid = it.Next() {
-		e, err := s.entityAt(it, q, len(prefix))
+		e, err := entityAt(it, q, len(prefix))
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +100,7 @@ func (s *Store) listEntities(q *store.EntityQuery) ([]store.Entity, error) {
 }
 
 // entityAt returns the entity that an iterator is at, behind a prefix of its key.
-func (s *Store) entityAt(it *pebble.Iterator, q *store.EntityQuery, prefix int) (store.Entity, error) {
+func entityAt(it *pebble.Iterator, q *store.EntityQuery, prefix int) (store.Entity, error) {
 	key := slices.Clone(it.Key())
 	id := string(key[prefix:])
 	b, err := it.ValueAndErr()
