@@ -3,7 +3,6 @@
 package pebble_test
 
 import (
-	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -70,15 +69,22 @@ func openInBubble(t *testing.T, dir string, opts pebble.Options) *pebble.Store {
 	return s
 }
 
+// openWithBallast opens a store on a volume of 64 MiB on a disk that can break.
+func openWithBallast(t *testing.T) (*disk, *volume, *pebble.Store) {
+	t.Helper()
+	d := newDisk()
+	v := newVolume(d, 64<<20)
+	s := openInBubble(t, "store", pebble.Options{FS: v})
+	rest()
+	if n := v.ballast(); n != 4<<20 {
+		t.Fatalf("ballast of %d", n)
+	}
+	return d, v, s
+}
+
 func TestT5_BallastIsGivenAndTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDisk()
-		v := newVolume(d, 64<<20)
-		s := openInBubble(t, "store", pebble.Options{FS: v})
-		rest()
-		if n := v.ballast(); n != 4<<20 {
-			t.Fatalf("ballast of %d", n)
-		}
+		d, v, s := openWithBallast(t)
 		a := message(1)
 		// The disk is full until the ballast is gone.
 		d.breakWith(func(op errorfs.Op) error {
@@ -116,13 +122,7 @@ func TestT5_BallastIsGivenAndTakenBack(t *testing.T) {
 
 func TestOpenOnFullDiskTakesTheBallast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDisk()
-		v := newVolume(d, 64<<20)
-		s := openInBubble(t, "store", pebble.Options{FS: v})
-		rest()
-		if n := v.ballast(); n != 4<<20 {
-			t.Fatalf("ballast of %d", n)
-		}
+		d, v, s := openWithBallast(t)
 		a := message(1)
 		if _, err := accept(s, a); err != nil {
 			t.Fatal(err)
@@ -236,27 +236,7 @@ func TestC17_PurgeForSpaceGivesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openInBubble(t, t.TempDir(), pebble.Options{MemTableSize: 1 << 20})
 		const size, messages = 16 << 10, 2000
-		for i := 0; i < messages; i += 100 {
-			var batch []store.Acceptance
-			for j := range 100 {
-				a := message(i + j)
-				noise(&a, size)
-				a.Message.BodySum = sha256.Sum256(a.Message.Request.Body)
-				a.Deliveries[0].Lease = time.Minute
-				batch = append(batch, a)
-			}
-			answers, err := s.Accept(t.Context(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var finish []store.Finish
-			for _, a := range answers {
-				finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: store.Delivered})
-			}
-			if _, err := s.Finish(t.Context(), finish); err != nil {
-				t.Fatal(err)
-			}
-		}
+		fillFinished(t, s, messages, size, func(int) store.State { return store.Delivered })
 		rest()
 		if used := s.Health().UsedBytes; used < size*messages*9/10 {
 			t.Fatalf("%d bytes are used by messages of %d", used, size*messages)

@@ -28,6 +28,37 @@ func noise(a *store.Acceptance, size int) {
 	a.Message.Request.Body, a.Message.BodySum = body, sha256.Sum256(body)
 }
 
+// fillFinished accepts and finishes messages, a hundred at a time, and returns those that have died.
+func fillFinished(t *testing.T, s *pebble.Store, messages, size int, end func(i int) store.State) (dead []store.Acceptance) {
+	t.Helper()
+	for i := 0; i < messages; i += 100 {
+		var batch []store.Acceptance
+		for j := range 100 {
+			a := message(i + j)
+			noise(&a, size)
+			a.Message.BodySum = sha256.Sum256(a.Message.Request.Body)
+			a.Deliveries[0].Lease = time.Minute
+			batch = append(batch, a)
+		}
+		answers, err := s.Accept(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var finish []store.Finish
+		for j, a := range answers {
+			state := end(i + j)
+			if state == store.Dead {
+				dead = append(dead, batch[j])
+			}
+			finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: state})
+		}
+		if _, err := s.Finish(t.Context(), finish); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dead
+}
+
 // diskUse returns the size of all files of a store but its ballast.
 func diskUse(t *testing.T, dir string) (sum int64) {
 	t.Helper()
@@ -58,33 +89,13 @@ func TestC17_PurgeGivesSpaceBack(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		var stay []store.Acceptance
 		const messages = 3000
-		for i := 0; i < messages; i += 100 {
-			var batch []store.Acceptance
-			for j := range 100 {
-				a := message(i + j)
-				noise(&a, 8<<10)
-				a.Deliveries[0].Lease = time.Minute
-				batch = append(batch, a)
+		stay := fillFinished(t, s, messages, 8<<10, func(i int) store.State {
+			if i%100 == 50 { // one in a hundred is not to be purged
+				return store.Dead
 			}
-			answers, err := s.Accept(t.Context(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var finish []store.Finish
-			for j, a := range answers {
-				state := store.Delivered
-				if j == 50 { // one in a hundred is not to be purged
-					state = store.Dead
-					stay = append(stay, batch[j])
-				}
-				finish = append(finish, store.Finish{Lease: a.Deliveries[0].Lease(), State: state})
-			}
-			if _, err := s.Finish(t.Context(), finish); err != nil {
-				t.Fatal(err)
-			}
-		}
+			return store.Delivered
+		})
 		rest() // they have to be older than a microsecond
 		before := diskUse(t, dir)
 		p, err := s.Purge(t.Context(), store.PurgeRequest{Finished: time.Microsecond})
